@@ -1,0 +1,55 @@
+# The commands of the project; `make help` lists them.
+PYTHON ?= python3.11
+PORT ?= 8000
+JINGWEI_HOME ?= ./var
+export PORT JINGWEI_HOME
+
+PIP := .venv/bin/python -m pip --disable-pip-version-check -qq
+RUNTIME := .venv/.runtime
+DEV := .venv/.dev
+
+.PHONY: help run test lint trace bench lock vendor screenshots
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(RUNTIME)  ## start everything and keep it running (PORT=8000, JINGWEI_HOME=./var, DEMO=0: no people)
+	@exec .venv/bin/jingwei up
+
+test: $(DEV)  ## run the tests (ARGS="-k name" chooses)
+	@tools/install-browser.sh
+	@.venv/bin/python -m pytest -n 2 $(ARGS)
+
+lint: $(DEV)  ## check style
+	@.venv/bin/ruff check .
+
+trace: $(DEV)  ## list the requirements with and without a test
+	@.venv/bin/python tools/trace.py
+
+bench: $(DEV)  ## measure the performance figures of the spec, each beside its reference
+	@.venv/bin/python -m bench $(ARGS)
+
+lock: $(DEV)  ## write the lock files anew from pyproject.toml
+	@.venv/bin/pip-compile --output-file requirements.lock pyproject.toml
+	@.venv/bin/pip-compile --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+vendor: $(RUNTIME)  ## fetch the vendored browser files anew from npm
+	@.venv/bin/python tools/vendor.py
+
+screenshots: $(DEV)  ## make the pictures of the README
+	@.venv/bin/python tools/screenshots.py
+
+.venv/bin/python:
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+	  echo "无法建立虚拟环境：请安装 Python 3.11 及 venv 模块（Debian：apt install python3.11-venv）。" >&2; exit 2; }
+
+$(RUNTIME): requirements.lock pyproject.toml | .venv/bin/python
+	@echo "正在安装运行所需的软件包……"
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-index --no-build-isolation -e .
+	@touch $@
+
+$(DEV): requirements-dev.lock $(RUNTIME)
+	@echo "正在安装测试所需的软件包……"
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@

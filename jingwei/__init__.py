@@ -1,0 +1,1 @@
+"""Jingwei 经纬: one platform for the people who run a Chinese county or district."""

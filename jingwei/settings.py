@@ -1,0 +1,186 @@
+"""Every setting of the platform. The environment is the only input; a wrong value stops the start.
+
+Environment:
+    JINGWEI_HOME        folder of this instance: database, keys, logs, logins (default ./var)
+    DATABASE_URL        a PostgreSQL >= 15 elsewhere; without it the embedded server in JINGWEI_HOME is used
+    JINGWEI_POOL        most database connections of one web process (default: none are pooled)
+    JINGWEI_KEYS        key ring of the personal columns (default JINGWEI_HOME/keys.json)
+    JINGWEI_SECRET_KEY  Django's signing key (default: made once in JINGWEI_HOME/secret-key)
+    JINGWEI_HOSTS       names under which the site is reached, separated by commas
+    JINGWEI_TLS         1 when the site is behind a proxy that speaks HTTPS
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+from jingwei import embedded
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def _number(name):
+    value = os.environ.get(name, "0")
+    if not value.isdecimal():
+        raise ImproperlyConfigured(f"环境变量 {name} 应为非负整数，现在是“{value}”。")
+    return int(value)
+
+
+def _database(url):
+    """Django's settings for a libpq address; options Django has no name for go to the driver."""
+    try:
+        options = conninfo_to_dict(url)
+    except ProgrammingError as error:
+        raise ImproperlyConfigured("环境变量 DATABASE_URL 不是有效的 PostgreSQL 连接地址。") from error
+    names = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
+    database = {name: str(options.pop(option, "")) for name, option in names.items()}
+    if not database["NAME"]:
+        raise ImproperlyConfigured("环境变量 DATABASE_URL 没有写明数据库名。")
+    return {"ENGINE": "django.db.backends.postgresql", **database, "OPTIONS": options}
+
+
+def _secret_key(path):
+    """The signing key in the file; made there the first time, readable by the owner only."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        key = path.read_text().strip()
+        if len(key) < 50:
+            raise ImproperlyConfigured(f"签名密钥文件不完整，请删除后重新启动：{path}") from None
+        return key
+    with open(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(64))
+    return path.read_text()
+
+
+# The instance
+JINGWEI_HOME = Path(os.environ.get("JINGWEI_HOME") or "var").resolve()
+JINGWEI_HOME.mkdir(parents=True, exist_ok=True)
+JINGWEI_KEYS = Path(os.environ.get("JINGWEI_KEYS") or JINGWEI_HOME / "keys.json")
+SECRET_KEY = os.environ.get("JINGWEI_SECRET_KEY") or _secret_key(JINGWEI_HOME / "secret-key")
+DEBUG = False
+
+# Data
+DATABASES = {"default": _database(os.environ.get("DATABASE_URL") or embedded.url(JINGWEI_HOME / "pg"))}
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # a restarted server costs a reconnect, not an error page
+if pool := _number("JINGWEI_POOL"):
+    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": pool, "timeout": 10}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "jingwei.base",
+    "jingwei.directory",
+    "jingwei.desk",
+    "jingwei.people",
+    "jingwei.testing",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "csp",
+    "pghistory",
+    "pgtrigger",
+    "procrastinate.contrib.django",
+]
+
+# Web
+ROOT_URLCONF = "jingwei.urls"
+WSGI_APPLICATION = "jingwei.wsgi.application"
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "jingwei.base.middleware.RequestIdMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "jingwei.directory.middleware.ActorMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [PACKAGE / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "builtins": ["jingwei.desk.tags"],
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+# Uploads hold personal data: they stay in memory and never reach a temporary file in clear (P-4.1).
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
+FILE_UPLOAD_MAX_MEMORY_SIZE = 64 * 2**20
+
+STATIC_URL = "/static/"
+STATIC_ROOT = JINGWEI_HOME / "static"
+STATICFILES_DIRS = [PACKAGE / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# Who may
+AUTH_USER_MODEL = "directory.Operator"
+PASSWORD_HASHERS = ["jingwei.directory.hashers.PBKDF2SM3PasswordHasher"]
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True  # pages carry the token themselves
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+ALLOWED_HOSTS = [name for name in os.environ.get("JINGWEI_HOSTS", "").split(",") if name] or [
+    "127.0.0.1",
+    "localhost",
+    "[::1]",
+]
+if os.environ.get("JINGWEI_TLS") == "1":
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+
+# No page may load anything from another host, nor run a script that stands in the page (P-10.5, CL-7.1).
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:", "blob:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "manifest-src": [SELF],
+        "worker-src": [SELF, "blob:"],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+    }
+}
+
+# Language and time
+LANGUAGE_CODE = "zh-hans"
+USE_I18N = True
+TIME_ZONE = "Asia/Shanghai"
+USE_TZ = True
+
+# One line per event on the error stream; whoever starts the process decides which file it becomes.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {"django": {"handlers": [], "level": "INFO"}},
+}
