@@ -1,0 +1,49 @@
+"""The operation log: every act leaves one row, written in the act's own transaction (P-3.1, SEC-8, SEC-10).
+
+A log row that cannot be written makes the act fail with it: there is no swallowing of errors here.
+"""
+
+from jingwei.base.access import Actor
+from jingwei.base.fields import Sealed, mask
+from jingwei.base.models import LogEntry
+
+
+def record(actor: Actor, act: str, obj=None, *, resource="", label="", result="成功", reason="", **detail) -> LogEntry:
+    """Write one line: who did `act` on what. `detail` must be JSON and never holds a clear personal value."""
+    return LogEntry.objects.create(
+        operator=actor.operator_id,
+        actor=actor.name,
+        login=actor.login,
+        organisation=actor.organisation,
+        region=actor.region,
+        address=actor.address,
+        device=actor.device[:200],
+        act=act,
+        resource=resource or (obj._meta.model_name if obj is not None else ""),
+        object_id=str(obj.pk) if obj is not None else "",
+        label=(label or (str(obj) if obj is not None else ""))[:200],
+        detail=detail,
+        result=result,
+        reason=reason[:500],
+        request_id=actor.request_id,
+    )
+
+
+def changes(before: dict, obj, names) -> dict:
+    """{verbose name: [old, new]} of the fields of `names` that differ, personal values masked."""
+    changed = {}
+    for name in names:
+        field = obj._meta.get_field(name)
+        old, new = before.get(name), getattr(obj, field.attname)
+        if old != new:
+            changed[str(field.verbose_name)] = [shown(field, old), shown(field, new)]
+    return changed
+
+
+def shown(field, value):
+    """`value` as the log may keep it: masked where the field is personal, else text."""
+    if value is None or value == "":
+        return ""
+    if getattr(field, "kind", None) and hasattr(field, "purpose"):
+        return value.masked() if isinstance(value, Sealed) else mask(field.kind, value)
+    return str(value)

@@ -1,0 +1,202 @@
+"""The declaration of a resource: what the desk, the command line and the shared tests read (architecture §3).
+
+A plain class read by plain functions. It stands in base, below the desk, so that base and directory can
+declare their own tables too; nothing here knows a request or a template.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Q
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A fixed selection above a list: Tab("未设置", Q(regulator=None))."""
+
+    label: str
+    condition: Q
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A filter of a list. `name` is a model field (or a path); `label` defaults to the field's verbose name.
+
+    The kinds below differ in the control shown and in how a text becomes a condition. A text that is none
+    gives no rows, never all of them.
+    """
+
+    name: str
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Choice(Filter):
+    """One or several of the field's choices or dictionary words."""
+
+
+@dataclass(frozen=True)
+class YesNo(Filter):
+    """是 / 否 of a boolean field."""
+
+
+@dataclass(frozen=True)
+class Ref(Filter):
+    """One row of a foreign key's table, chosen by a suggestion box that respects the scope."""
+
+
+@dataclass(frozen=True)
+class Region(Filter):
+    """A region and everything below it; `name` is the path to the region's code."""
+
+
+@dataclass(frozen=True)
+class Exact(Filter):
+    """The whole value; the only filter an encrypted column can have."""
+
+
+@dataclass(frozen=True)
+class Contains(Filter):
+    """A piece of a plain text column."""
+
+
+@dataclass(frozen=True)
+class Between(Filter):
+    """From–to of a date, time or number; either side may be left open."""
+
+
+@dataclass(frozen=True)
+class Where(Filter):
+    """A filter with a rule of its own: `options` {value: (label, condition function of today)}."""
+
+    options: dict[str, tuple[str, Callable[[Any], Q]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that is no plain field: heading and value of a row. `order` names the field it sorts by.
+
+    `needs` are the model fields `value` reads (so that lists fetch just these), `clear` a function
+    giving the unmasked value for those who hold the permission, where `value` is masked.
+    """
+
+    name: str
+    heading: str
+    value: Callable[[Any], Any]
+    order: str = ""
+    needs: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A named action on rows besides add, change and delete. `action(actor, row, **form)` does it.
+
+    Its permission is "<resource>.<name>". `form` maps argument names to Django form fields. `offered` says
+    whether a row shows the button; the action itself refuses when it is not possible now.
+    """
+
+    name: str
+    label: str
+    action: Callable
+    form: dict[str, Any] = field(default_factory=dict)
+    offered: Callable[[Any], bool] = lambda row: True
+    bulk: bool = True
+    danger: bool = False
+    note: str = ""  # what it will do, said before it is done
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Rows of the declaring resource shown on the detail page of a row of the resource named `on`.
+
+    `rows(obj)` gives the rows that hang on `obj`. Whoever may see `obj` and holds this resource's view
+    permission sees them all, those from another territory's time too: they are `obj`'s own history (CL-3.6).
+    """
+
+    on: str
+    label: str
+    rows: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Rows of the declaring resource as entries of the time line of a row of the resource named `on`.
+
+    Same permission as a Panel. `at` gives when a row happened (date or aware datetime), `text` what is said.
+    """
+
+    on: str
+    rows: Callable[[Any], Any]
+    at: Callable[[Any], Any]
+    text: Callable[[Any], str]
+
+
+class Resource:
+    """What staff see, filter, edit, import and export of one model. Subclass and fill in.
+
+    Permissions follow from `actions` and `verbs`: "<name>.view", "<name>.add", …
+    """
+
+    name: str = ""  # in addresses, permissions and on the command line
+    label: str = ""
+    model: Any = None
+    icon: str = "table"
+    actions: Sequence[str] = ("view", "add", "change", "delete", "import", "export")
+    fields: Sequence[str] = ()  # form and import, in this order
+    readonly: Sequence[str] = ()  # shown, never entered
+    internal: Sequence[str] = ()  # never shown; the model's own `internal` is added
+    columns: Sequence[str | Column] = ()  # list and export
+    hidden: Sequence[str] = ()  # columns not shown until chosen
+    sections: Sequence[tuple[str, Sequence[str]]] = ()  # detail and form in groups; empty: one group
+    tabs: Sequence[Tab] = ()
+    filters: Sequence[Filter] = ()
+    search: Sequence[str] = ()  # quick search; see desk.lists for how each kind of column is searched
+    search_hint: str = ""
+    order: Sequence[str] = ("pk",)
+    verbs: Sequence[Verb] = ()
+    panels: Sequence[Panel] = ()
+    moments: Sequence[Moment] = ()
+    related: Sequence[str] = ()  # select_related
+    sheet: Any = None  # a base.sheets.Sheet class; None: derived from `fields`
+    empty: str = "还没有数据。"  # what an empty list says, with what to do next
+
+    def rows(self, actor, action="view"):
+        """The one door to the table: the rows `actor` may use `action` on."""
+        return self.model.objects.visible_to(actor, f"{self.name}.{action}").select_related(*self.related)
+
+    def permissions(self) -> list[str]:
+        """Every permission this resource knows, `clear` (查看明文) included where it holds personal columns."""
+        from jingwei.base.fields import personal_fields
+
+        named = [*self.actions, *(verb.name for verb in self.verbs)]
+        if personal_fields(self.model):
+            named.append("clear")
+        return [f"{self.name}.{action}" for action in named]
+
+    def verb(self, name) -> Verb | None:
+        """The verb of that name."""
+        return next((verb for verb in self.verbs if verb.name == name), None)
+
+    def save(self, actor, obj, *, values, version=None):
+        """What the form's save button does. A resource whose rule needs an action of its own overrides this."""
+        from jingwei.base.saving import save_record
+
+        return save_record(actor, obj, resource=self.name, values=values, version=version)
+
+    def delete(self, actor, obj):
+        """What the delete button does."""
+        from jingwei.base.saving import delete_record
+
+        return delete_record(actor, obj, resource=self.name)
+
+
+ACTION_LABELS = {
+    "view": "查看",
+    "add": "新增",
+    "change": "修改",
+    "delete": "删除",
+    "import": "导入",
+    "export": "导出",
+    "clear": "查看明文",
+}

@@ -1,0 +1,80 @@
+"""One row in: rule, write, still mine?, audit, in one transaction (architecture §4, "one row")."""
+
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from jingwei.base import audit
+
+
+class StaleRecord(ValidationError):
+    """Somebody else saved the record in the meantime; nothing was overwritten (P-5.2)."""
+
+    def __init__(self):
+        super().__init__("这条记录刚被他人修改过，请核对最新内容后再保存；您填写的内容仍保留在页面上。", code="stale")
+
+
+@transaction.atomic
+def save_record(actor, obj, *, resource, values=None, version=None, reason="", act=""):
+    """Add or change one record with `values` ({field name: value}) and log it field by field.
+
+    `resource` is the name permissions carry. `version` is the version the operator saw; a newer one in the
+    database raises StaleRecord. ValidationError for a broken rule, for a row that would leave the actor's
+    data scope, and for one that already exists.
+    """
+    adding = obj._state.adding
+    model = type(obj)
+    names = [f.name for f in model._meta.concrete_fields if f.name not in ("version", "updated_at")]
+    if adding:
+        before = {}
+        obj.created_by = actor.operator_id
+    else:
+        stored = model.objects.select_for_update(of=("self",)).get(pk=obj.pk)
+        if version is not None and stored.version != int(version):
+            raise StaleRecord()
+        before = {f.name: getattr(stored, f.attname) for f in model._meta.concrete_fields}
+        obj.version = stored.version
+    for name, value in (values or {}).items():
+        setattr(obj, name, value)
+    obj.full_clean()
+    changed = audit.changes(before, obj, names)
+    if not adding and not changed:
+        return obj
+    obj.updated_at = timezone.now()
+    if adding:
+        obj.save(force_insert=True)
+    else:
+        obj.version += 1
+        obj.save(force_update=True)
+    require_in_scope(actor, obj, f"{resource}.{'add' if adding else 'change'}")
+    audit.record(
+        actor, act or ("新增" if adding else "修改"), obj, resource=resource, reason=reason, changes=changed
+    )
+    return obj
+
+
+def require_in_scope(actor, obj, permission):
+    """Refuse a record that is not, or no longer, among the rows `actor` may use `permission` on."""
+    if not type(obj).objects.visible_to(actor, permission).filter(pk=obj.pk).exists():
+        raise ValidationError("这条记录不在您的管辖范围内，不能保存。请检查所属辖区或单位。", code="out_of_scope")
+
+
+@transaction.atomic
+def delete_record(actor, obj, *, resource, reason=""):
+    """Delete one record and log it; ValidationError names what still refers to it."""
+    label, pk = str(obj), obj.pk
+    try:
+        obj.delete()
+    except models.ProtectedError as error:
+        kinds = sorted({str(o._meta.verbose_name) for o in error.protected_objects})
+        raise ValidationError(
+            f"“{label}”仍被{'、'.join(kinds)}使用（{len(error.protected_objects)} 处），不能删除。请先解除使用，或改为停用。"
+        ) from error
+    obj.pk = pk
+    audit.record(actor, "删除", obj, resource=resource, label=label, reason=reason)
+
+
+def touch(queryset, **values):
+    """UPDATE of many rows that a set-based action makes: versions move on with the values."""
+    return queryset.update(version=F("version") + 1, updated_at=timezone.now(), **values)

@@ -1,0 +1,336 @@
+"""Regions, organisations, departments, posts, operators, roles, appointments, sign-ins (P-1, P-2)."""
+
+import unicodedata
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from jingwei.base.access import Rows, Scope
+from jingwei.base.codes import CodeField
+from jingwei.base.fields import SealedField
+from jingwei.base.models import Record
+from jingwei.kit import regions
+
+
+class Region(Record):
+    """A node of the national tree; its code is the prefix of everything inside it (GB/T 2260)."""
+
+    code = models.CharField("代码", max_length=15, primary_key=True, db_collation="C")
+    name = models.CharField("名称", max_length=60)
+    parent = models.ForeignKey("self", models.PROTECT, null=True, blank=True, verbose_name="上级", related_name="children")
+    enabled = models.BooleanField("启用", default=True)
+    # WGS-84 degrees; boundary is a GeoJSON geometry (P-1.1).
+    longitude = models.FloatField("经度", null=True, blank=True)
+    latitude = models.FloatField("纬度", null=True, blank=True)
+    boundary = models.JSONField("边界", null=True, blank=True)
+
+    scope = Scope(region="code")
+    internal = ("version", "created_at", "created_by", "updated_at", "boundary")
+
+    class Meta:
+        verbose_name = "行政区划"
+        ordering = ["code"]
+
+    def __str__(self):
+        return self.name
+
+    @property
+    def level(self) -> str:
+        """省, 市, 区县, 街道乡镇, 社区村 or 网格, by the length of the code."""
+        return regions.level_of(self.code)
+
+    def clean(self):
+        if self.parent_id and not self.code.startswith(self.parent_id):
+            raise ValidationError({"code": f"代码应以上级代码 {self.parent_id} 开头"})
+        if regions.level_of(self.code) is None:
+            raise ValidationError({"code": "代码应为 2、4、6、9、12 或 15 位数字"})
+
+
+class RegionChange(models.Model):
+    """A region moved or merged: which code became which, so that history stays readable (P-1.1)."""
+
+    old = models.CharField("原代码", max_length=15, db_collation="C")
+    old_name = models.CharField("原名称", max_length=60)
+    new = models.ForeignKey(Region, models.PROTECT, verbose_name="现区划")
+    at = models.DateTimeField("时间", default=timezone.now)
+    by = models.BigIntegerField("操作员", null=True)
+    reason = models.CharField("事由", max_length=200, blank=True)
+
+    objects = Rows.as_manager()
+    scope = Scope(region=("old", "new__code"))
+
+    class Meta:
+        verbose_name = "区划变更"
+
+
+class Organisation(Record):
+    """A body with people and a region. Disabling it stops its operators and deletes nothing (P-1.2)."""
+
+    name = models.CharField("名称", max_length=120)
+    short_name = models.CharField("简称", max_length=60, blank=True)
+    parent = models.ForeignKey("self", models.PROTECT, null=True, blank=True, verbose_name="上级", related_name="children")
+    # Ids of the ancestors and its own, each followed by a slash: "below" is "has the prefix".
+    path = models.CharField("树路径", max_length=200, db_collation="C", editable=False, db_index=True)
+    region = models.ForeignKey(Region, models.PROTECT, verbose_name="行政区划")
+    nature = CodeField("性质", kind="单位性质", blank=True)
+    kind = CodeField("类别", kind="单位类别", blank=True)
+    civility = CodeField("文明级别", kind="文明级别", blank=True)
+    term = CodeField("届别", kind="届别", blank=True)
+    external_id = models.CharField("外部编号", max_length=60, blank=True)
+    enabled = models.BooleanField("启用", default=True)
+
+    scope = Scope(region="region__code", organisation="path")
+    internal = (*Record.internal, "path")
+
+    class Meta:
+        verbose_name = "组织机构"
+        ordering = ["path"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["parent", "name"],
+                name="one_organisation_name_per_parent",
+                nulls_distinct=False,
+                violation_error_message="同一上级下已有同名单位",
+            )
+        ]
+
+    def __str__(self):
+        return self.name
+
+    def save(self, *args, **kwargs):
+        super().save(*args, **kwargs)
+        path = f"{self.parent.path if self.parent else ''}{self.pk:06d}/"
+        if path != self.path:
+            old, self.path = self.path, path
+            type(self).objects.filter(pk=self.pk).update(path=path)
+            if old:
+                below = type(self).objects.filter(path__startswith=old).exclude(pk=self.pk)
+                for child in below:
+                    type(self).objects.filter(pk=child.pk).update(path=path + child.path[len(old) :])
+
+    def clean(self):
+        if self.parent and self.path and self.parent.path.startswith(self.path):
+            raise ValidationError({"parent": "上级不能是本单位或其下级"})
+
+
+class Department(Record):
+    """A part of an organisation (P-1.3)."""
+
+    organisation = models.ForeignKey(Organisation, models.PROTECT, verbose_name="单位")
+    name = models.CharField("部门名称", max_length=60)
+    order = models.PositiveIntegerField("顺序", default=0)
+
+    scope = Scope(region="organisation__region__code", organisation="organisation__path")
+
+    class Meta:
+        verbose_name = "部门"
+        ordering = ["organisation__path", "order", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organisation", "name"],
+                name="one_department_name_per_organisation",
+                violation_error_message="该单位已有同名部门",
+            )
+        ]
+
+    def __str__(self):
+        return self.name
+
+
+class Post(Record):
+    """A post (职务) in a department (P-1.3)."""
+
+    department = models.ForeignKey(Department, models.PROTECT, verbose_name="部门")
+    name = models.CharField("职务名称", max_length=60)
+    order = models.PositiveIntegerField("顺序", default=0)
+
+    scope = Scope(
+        region="department__organisation__region__code", organisation="department__organisation__path"
+    )
+
+    class Meta:
+        verbose_name = "职务"
+        ordering = ["department__organisation__path", "department__order", "order", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["department", "name"],
+                name="one_post_name_per_department",
+                violation_error_message="该部门已有同名职务",
+            )
+        ]
+
+    def __str__(self):
+        return self.name
+
+
+class Role(Record):
+    """Permissions bundled with the data scope they are held for (P-1.5, P-1.6)."""
+
+    EVERYTHING, REGION, BELOW, ORGANISATION, OWN, LISTED = "全部", "本辖区", "本单位及下级", "本单位", "本人", "指定范围"
+
+    name = models.CharField("角色名称", max_length=60, unique=True)
+    permissions = ArrayField(models.CharField(max_length=80), verbose_name="权限", default=list, blank=True)
+    reach = models.CharField(
+        "数据范围",
+        max_length=10,
+        default=REGION,
+        choices=[(r, r) for r in (EVERYTHING, REGION, BELOW, ORGANISATION, OWN, LISTED)],
+    )
+    regions = models.ManyToManyField(Region, blank=True, verbose_name="指定区划")
+    organisations = models.ManyToManyField(Organisation, blank=True, verbose_name="指定单位")
+    note = models.CharField("说明", max_length=200, blank=True)
+    enabled = models.BooleanField("启用", default=True)
+
+    scope = Scope(shared=True)
+
+    class Meta:
+        verbose_name = "角色"
+        ordering = ["id"]
+
+    def __str__(self):
+        return self.name
+
+
+def login_key(login: str) -> str:
+    """A login name as it is compared: case and width do not tell two apart (SEC-1)."""
+    return unicodedata.normalize("NFKC", login).strip().casefold()
+
+
+class OperatorManager(BaseUserManager.from_queryset(Rows)):
+    def get_by_natural_key(self, login):
+        return self.get(login_key=login_key(login))
+
+
+class Operator(AbstractBaseUser, Record):
+    """A person's login (P-1.4). Rights come from appointments only."""
+
+    login = models.CharField("登录名", max_length=40)
+    login_key = models.CharField("登录名比对", max_length=40, unique=True, editable=False)
+    name = models.CharField("姓名", max_length=60)
+    phone = SealedField(
+        "联系电话", kind="phone", searchable=True, blank=True, purpose="联系操作员本人", basis="岗位职责", keep="账号存续期间"
+    )
+    # The organisation that keeps the account; scope goes by it, also before the first appointment.
+    organisation = models.ForeignKey(Organisation, models.PROTECT, verbose_name="所属单位")
+    enabled = models.BooleanField("启用", default=True)
+    ends_on = models.DateField("有效期至", null=True, blank=True)
+    must_change_password = models.BooleanField("须改密码", default=True)
+    password_at = models.DateTimeField("密码更新时间", null=True)
+    locked_until = models.DateTimeField("锁定至", null=True)
+
+    USERNAME_FIELD = "login_key"
+    REQUIRED_FIELDS: list[str] = []
+
+    objects = OperatorManager()
+    scope = Scope(region="organisation__region__code", organisation="organisation__path", owner="pk")
+    internal = (*Record.internal, "login_key", "password", "password_at", "last_login")
+
+    class Meta:
+        verbose_name = "操作员"
+        ordering = ["organisation__path", "id"]
+
+    def __str__(self):
+        return f"{self.name}（{self.login}）"
+
+    def clean(self):
+        self.login_key = login_key(self.login)
+        if type(self).objects.filter(login_key=self.login_key).exclude(pk=self.pk).exists():
+            raise ValidationError({"login": "登录名已被使用（不区分大小写和全半角），请换一个"})
+
+    @property
+    def is_active(self) -> bool:
+        """May this account sign in today: enabled, not past its end, its organisation enabled."""
+        today = timezone.localdate()
+        return self.enabled and self.organisation.enabled and (self.ends_on is None or self.ends_on >= today)
+
+
+class Appointment(Record):
+    """A dated appointment: operator × organisation × post × roles. Rights never add up across two (P-1.4)."""
+
+    operator = models.ForeignKey(Operator, models.CASCADE, verbose_name="操作员", related_name="appointments")
+    organisation = models.ForeignKey(Organisation, models.PROTECT, verbose_name="单位")
+    post = models.ForeignKey(Post, models.PROTECT, null=True, blank=True, verbose_name="职务")
+    roles = models.ManyToManyField(Role, blank=True, verbose_name="角色")
+    starts_on = models.DateField("开始日期", default=timezone.localdate)
+    ends_on = models.DateField("结束日期", null=True, blank=True)
+
+    scope = Scope(region="organisation__region__code", organisation="organisation__path")
+
+    class Meta:
+        verbose_name = "任职"
+        ordering = ["id"]
+
+    def __str__(self):
+        return f"{self.operator.name} · {self.organisation.name}" + (f" · {self.post}" if self.post else "")
+
+    @staticmethod
+    def in_force(day) -> Q:
+        """Condition: holds on `day`, and its organisation works."""
+        return (
+            Q(starts_on__lte=day) & (Q(ends_on=None) | Q(ends_on__gte=day)) & Q(organisation__enabled=True)
+        )
+
+
+class MenuSetting(Record):
+    """What an administrator changed about one menu entry: name, group, order, hidden (P-1.7)."""
+
+    key = models.CharField("菜单", max_length=60, unique=True)
+    label = models.CharField("显示名称", max_length=40, blank=True)
+    group = models.CharField("分组", max_length=40, blank=True)
+    order = models.IntegerField("顺序", null=True, blank=True)
+    hidden = models.BooleanField("隐藏", default=False)
+
+    scope = Scope(shared=True)
+
+    class Meta:
+        verbose_name = "菜单"
+
+    def __str__(self):
+        return self.key
+
+
+class MenuGrant(Record):
+    """A menu entry shown to, or withheld from, one person (P-1.7, KP-7.1)."""
+
+    operator = models.ForeignKey(Operator, models.CASCADE, verbose_name="操作员", related_name="menu_grants")
+    key = models.CharField("菜单", max_length=60)
+    allowed = models.BooleanField("显示", default=True)
+
+    scope = Scope(region="operator__organisation__region__code", organisation="operator__organisation__path")
+
+    class Meta:
+        verbose_name = "菜单授权"
+        constraints = [models.UniqueConstraint(fields=["operator", "key"], name="one_grant_per_menu")]
+
+    def __str__(self):
+        return f"{self.operator.name} · {self.key}"
+
+
+class SignIn(models.Model):
+    """One try to sign in, good or bad (P-2.3)."""
+
+    at = models.DateTimeField("时间", default=timezone.now, db_index=True)
+    login = models.CharField("登录名", max_length=80)
+    operator = models.ForeignKey(Operator, models.SET_NULL, null=True, verbose_name="操作员")
+    address = models.CharField("地址", max_length=45)
+    device = models.CharField("设备", max_length=200, blank=True)
+    succeeded = models.BooleanField("成功")
+    reason = models.CharField("原因", max_length=80, blank=True)
+
+    objects = Rows.as_manager()
+    scope = Scope(region="operator__organisation__region__code", owner="operator")
+
+    class Meta:
+        verbose_name = "登录日志"
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["login", "-at"], name="signins_by_login"),
+            models.Index(fields=["address", "-at"], name="signins_by_address"),
+        ]
+
+    def __str__(self):
+        return f"{self.login} {self.at:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,137 @@
+"""The register of persons: one human being once (一人一档), with doses, transfers and the unregistered list."""
+
+import pghistory
+from django.contrib.postgres.indexes import GinIndex
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.utils import timezone
+
+from jingwei.base.access import Rows, Scope
+from jingwei.base.codes import CodeField
+from jingwei.base.fields import GramsField, SealedField
+from jingwei.base.models import Record
+from jingwei.directory.models import Region
+from jingwei.kit import idcard
+
+BASIS = "《传染病防治法》及属地疫情防控职责"
+
+
+@pghistory.track(
+    pghistory.UpdateEvent("changed", row=pghistory.Old, level=pghistory.Statement),
+    pghistory.DeleteEvent("deleted", row=pghistory.Old, level=pghistory.Statement),
+    exclude=["grams"],
+    obj_field=pghistory.ObjForeignKey(db_constraint=False, on_delete=models.DO_NOTHING, related_name="events"),
+)
+class Person(Record):
+    """One resident (CL-3.1). Keyed by document type and number; region is the community or village."""
+
+    region = models.ForeignKey(Region, models.PROTECT, verbose_name="村/社区")
+    name = models.CharField("姓名", max_length=60)
+    sex = CodeField("性别", kind="性别", max_length=1, blank=True)
+    doc_type = CodeField("证件类型", kind="证件类型", max_length=3, default=idcard.RESIDENT_ID)
+    number = SealedField(
+        "证件号", kind="number", searchable=True, purpose="辨认人员、关联检测与接种", basis=BASIS, keep="在册期间"
+    )
+    resident = models.BooleanField("是否为常住人口", null=True, blank=True)
+    registered_address = SealedField(
+        "户籍地", kind="address", blank=True, purpose="核对户籍", basis=BASIS, keep="在册期间"
+    )
+    address = SealedField("居住地", kind="address", blank=True, purpose="上门服务与管控", basis=BASIS, keep="在册期间")
+    # Deterministic digest of the tidied address: household members share it (CL-3.6).
+    household = models.BigIntegerField("同住标识", null=True, editable=False)
+    tenant = models.BooleanField("是否为租户", null=True, blank=True)
+    occupation = models.CharField("单位（从业情况）", max_length=120, blank=True)
+    group = CodeField("人群分类", kind="人群分类", blank=True)
+    phone = SealedField(
+        "联系电话", kind="phone", searchable=True, blank=True, purpose="联系本人", basis=BASIS, keep="在册期间"
+    )
+    birth_date = models.DateField("出生日期", null=True, blank=True)
+
+    # The latest of the person's own doses and samples, kept by the actions that store those (CL-3.3).
+    dose = models.PositiveSmallIntegerField("接种针次", null=True, editable=False)
+    dose_on = models.DateField("接种日期", null=True, editable=False)
+    dose_unit = models.CharField("接种单位", max_length=120, blank=True, editable=False)
+    sampled_at = models.DateTimeField("最后一次核酸检测时间", null=True, editable=False)
+    sample_result = models.CharField("检测结果", max_length=10, blank=True, editable=False)
+    sample_point = models.CharField("采样点名称", max_length=120, blank=True, editable=False)
+
+    grams = GramsField("检索", null=True, editable=False)  # of name, address, registered address, occupation
+
+    scope = Scope(region="region__code")
+    internal = (*Record.internal, "household", "grams")
+
+    class Meta:
+        verbose_name = "人员"
+        ordering = ["region", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["doc_type", "number"], name="one_person_per_document", violation_error_message="该证件号已登记"
+            )
+        ]
+        indexes = [
+            models.Index(fields=["region", "id"], name="people_in_order"),
+            models.Index(fields=["number"], name="people_by_number"),
+            models.Index(fields=["phone"], name="people_by_phone"),
+            models.Index(fields=["household"], name="people_by_household"),
+            models.Index(fields=["birth_date"], name="people_by_birth"),
+            models.Index(fields=["sampled_at"], name="people_by_sample"),
+            GinIndex(fields=["grams"], name="people_grams", fastupdate=False),
+        ]
+
+    def __str__(self):
+        return self.name
+
+    def age_on(self, day):
+        """Completed years on `day`, None without a birth date (CL-3.2)."""
+        return idcard.age_on(self.birth_date, day)
+
+    def clean(self):
+        if self.region_id and len(self.region_id) < 12:
+            raise ValidationError({"region": "请选择到村或社区"})
+
+
+class Dose(Record):
+    """One vaccination of one person (CL-3.3). The same dose number again is the same dose."""
+
+    person = models.ForeignKey(Person, models.CASCADE, verbose_name="人员", related_name="doses")
+    dose = models.PositiveSmallIntegerField("接种针次")
+    vaccine = models.CharField("疫苗名称", max_length=60, blank=True)
+    on = models.DateField("接种日期")
+    unit = models.CharField("接种单位", max_length=120, blank=True)
+
+    scope = Scope(region="person__region__code")
+
+    class Meta:
+        verbose_name = "疫苗接种"
+        ordering = ["person", "dose"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["person", "dose"], name="each_dose_once", violation_error_message="该人员这一针次已登记"
+            )
+        ]
+
+    def __str__(self):
+        return f"{self.person} 第{self.dose}针"
+
+
+class Transfer(models.Model):
+    """A person moved to another community; the old and the new one both see it (CL-3.7)."""
+
+    person = models.ForeignKey(Person, models.CASCADE, verbose_name="人员", related_name="transfers")
+    from_region = models.ForeignKey(Region, models.PROTECT, verbose_name="原村/社区", related_name="+")
+    to_region = models.ForeignKey(Region, models.PROTECT, verbose_name="现村/社区", related_name="+")
+    at = models.DateTimeField("时间", default=timezone.now)
+    by = models.BigIntegerField("操作员编号", null=True)
+    by_name = models.CharField("操作员", max_length=80, blank=True)
+    reason = models.CharField("事由", max_length=200, blank=True)
+
+    objects = Rows.as_manager()
+    scope = Scope(region=("from_region__code", "to_region__code"))
+    internal = ("id", "by")
+
+    class Meta:
+        verbose_name = "迁移记录"
+        ordering = ["-id"]
+
+    def __str__(self):
+        return f"{self.person} {self.from_region}→{self.to_region}"
