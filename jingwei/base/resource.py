@@ -191,6 +191,31 @@ class Resource:
         return delete_record(actor, obj, resource=self.name)
 
 
+@dataclass(frozen=True)
+class Page:
+    """A desk page that is no list of a resource (statistics). Its address is "/<name>/" + route.
+
+    `views` are (route, view) pairs, the first at route "" being the menu entry; every view gets the request
+    after the desk has checked `permission` (such as "people.statistics"), so none can forget it (P-1.10).
+    """
+
+    name: str
+    label: str
+    permission: str
+    views: Sequence[tuple[str, Callable]]
+    icon: str = "chart-bar"
+
+
+@dataclass(frozen=True)
+class System:
+    """A group of the menu: one of the five systems or the administration. `entries` in menu order."""
+
+    name: str
+    label: str
+    icon: str
+    entries: Sequence[Resource | Page]
+
+
 ACTION_LABELS = {
     "view": "查看",
     "add": "新增",
