@@ -1,0 +1,19 @@
+"""The settings under test: the real ones, on an instance of their own in a temporary folder."""
+
+import os
+import tempfile
+
+# The workers of one run share the folder that its main process made.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    for name in [name for name in os.environ if name == "DATABASE_URL" or name.startswith("JINGWEI_")]:
+        del os.environ[name]
+    os.environ["JINGWEI_HOME"] = tempfile.mkdtemp(prefix="jingwei-test-")
+
+from jingwei.settings import *  # noqa: E402, F403
+
+# Tests ask for single files; the collected and hashed ones have a test of their own.
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = True
