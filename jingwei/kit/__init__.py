@@ -1,0 +1,1 @@
+"""Pure Python that knows numbers, words, places and ciphers, but no Django model."""
