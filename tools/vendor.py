@@ -58,13 +58,8 @@ world x zoom-in
 
 def fetch(name, version, scratch):
     """Unpack a package of npm and return its folder; npm compares it with the registry's digest."""
-    packed = subprocess.run(
-        ["npm", "pack", "--silent", f"{name}@{version}"],
-        cwd=scratch,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    command = ["npm", "pack", "--silent", f"{name}@{version}"]
+    packed = subprocess.run(command, cwd=scratch, check=True, capture_output=True, text=True)
     target = scratch / name.replace("/", "-")
     with tarfile.open(scratch / packed.stdout.strip()) as archive:
         archive.extractall(target, filter="data")
@@ -112,16 +107,9 @@ def refresh():
                 shutil.copyfile(sources[LICENCE_FROM[name]] / "LICENSE", target / "LICENSE")
             if folder == "icons":
                 (target / "icons.svg").write_text(sprite(sources[name]), encoding="utf-8")
-            manifest.append(
-                {
-                    "name": name,
-                    "version": version,
-                    "licence": json.loads((sources[name] / "package.json").read_text())["license"],
-                    "files": {
-                        str(path.relative_to(VENDOR)): digest(path) for path in sorted(target.iterdir())
-                    },
-                }
-            )
+            licence = json.loads((sources[name] / "package.json").read_text())["license"]
+            digests = {f"{folder}/{path.name}": digest(path) for path in sorted(target.iterdir())}
+            manifest.append({"name": name, "version": version, "licence": licence, "files": digests})
     MANIFEST.write_text(json.dumps(manifest, indent=2) + "\n")
 
 
@@ -131,11 +119,9 @@ def digest(path):
 
 def differences():
     """What doesn't agree with the manifest, or would have a browser ask an outside host."""
-    listed = {
-        name: value
-        for package in json.loads(MANIFEST.read_text())
-        for name, value in package["files"].items()
-    }
+    listed = {}
+    for package in json.loads(MANIFEST.read_text()):
+        listed |= package["files"]
     present = {str(path.relative_to(VENDOR)): path for path in VENDOR.rglob("*") if path.is_file()}
     del present[MANIFEST.name]
     for name in sorted(listed.keys() | present.keys()):
