@@ -12,9 +12,9 @@ _WIDE = [chr(code) for code in range(0xFF01, 0xFF5F)]
 _PLAIN = [chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)]
 
 # Control characters other than white space, and format characters: zero-width, byte order mark, text
-# direction, soft hyphen. None is visible; each makes two equal numbers differ. Private-use characters (Co) and
-# ideographic variation selectors (Mn) are how rare names are written, and stay. For the same reason nothing is
-# normalised to NFC, which replaces compatibility ideographs.
+# direction, soft hyphen. None is visible; each makes two equal numbers differ. Private-use characters (Co)
+# and ideographic variation selectors (Mn) are how rare names are written, and stay. For the same reason
+# nothing is normalised to NFC, which replaces compatibility ideographs.
 _INVISIBLE = r"[\p{Cf}\p{Cc}--\s]"
 _SUSPECT = r"^\s|\s$|\s\s|[\p{Cf}\p{Cc}\x{ff01}-\x{ff5e}]|[\p{Z}--\x20]"
 
