@@ -3,6 +3,7 @@
 import pghistory
 from django.contrib.postgres.indexes import GinIndex
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 
@@ -11,15 +12,18 @@ from jingwei.base.codes import CodeField
 from jingwei.base.fields import GramsField, SealedField
 from jingwei.base.models import Record
 from jingwei.directory.models import Region
-from jingwei.kit import idcard
 
+RESIDENT_ID = "111"  # GA/T 517: 居民身份证
 BASIS = "《传染病防治法》及属地疫情防控职责"
+# The latest of the person's own doses and samples, kept by the actions that store those (CL-3.3).
+LATEST = ("dose", "dose_on", "dose_unit", "sampled_at", "sample_result", "sample_point")
 
 
 @pghistory.track(
     pghistory.UpdateEvent("changed", row=pghistory.Old, level=pghistory.Statement),
     pghistory.DeleteEvent("deleted", row=pghistory.Old, level=pghistory.Statement),
-    exclude=["grams"],
+    # What follows from other tables or columns has no history of its own.
+    exclude=["grams", "household", *LATEST],
     obj_field=pghistory.ObjForeignKey(db_constraint=False, on_delete=models.DO_NOTHING, related_name="events"),
 )
 class Person(Record):
@@ -28,7 +32,7 @@ class Person(Record):
     region = models.ForeignKey(Region, models.PROTECT, verbose_name="村/社区")
     name = models.CharField("姓名", max_length=60)
     sex = CodeField("性别", kind="性别", max_length=1, blank=True)
-    doc_type = CodeField("证件类型", kind="证件类型", max_length=3, default=idcard.RESIDENT_ID)
+    doc_type = CodeField("证件类型", kind="证件类型", max_length=3, default=RESIDENT_ID)
     number = SealedField(
         "证件号", kind="number", searchable=True, purpose="辨认人员、关联检测与接种", basis=BASIS, keep="在册期间"
     )
@@ -47,7 +51,7 @@ class Person(Record):
     )
     birth_date = models.DateField("出生日期", null=True, blank=True)
 
-    # The latest of the person's own doses and samples, kept by the actions that store those (CL-3.3).
+    # LATEST
     dose = models.PositiveSmallIntegerField("接种针次", null=True, editable=False)
     dose_on = models.DateField("接种日期", null=True, editable=False)
     dose_unit = models.CharField("接种单位", max_length=120, blank=True, editable=False)
@@ -83,7 +87,8 @@ class Person(Record):
 
     def age_on(self, day):
         """Completed years on `day`, None without a birth date (CL-3.2)."""
-        return idcard.age_on(self.birth_date, day)
+        born = self.birth_date
+        return born and day.year - born.year - ((day.month, day.day) < (born.month, born.day))
 
     def clean(self):
         if self.region_id and len(self.region_id) < 12:
@@ -94,7 +99,7 @@ class Dose(Record):
     """One vaccination of one person (CL-3.3). The same dose number again is the same dose."""
 
     person = models.ForeignKey(Person, models.CASCADE, verbose_name="人员", related_name="doses")
-    dose = models.PositiveSmallIntegerField("接种针次")
+    dose = models.PositiveSmallIntegerField("接种针次", validators=[MinValueValidator(1), MaxValueValidator(9)])
     vaccine = models.CharField("疫苗名称", max_length=60, blank=True)
     on = models.DateField("接种日期")
     unit = models.CharField("接种单位", max_length=120, blank=True)
@@ -112,6 +117,10 @@ class Dose(Record):
 
     def __str__(self):
         return f"{self.person} 第{self.dose}针"
+
+    def clean(self):
+        if self.on and self.on > timezone.localdate():
+            raise ValidationError({"on": "接种日期晚于今天"})
 
 
 class Transfer(models.Model):
