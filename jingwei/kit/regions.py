@@ -61,8 +61,8 @@ class Resolved:
 class RegionNames:
     """Names of towns and villages inside a territory (CL-2.1, CL-6.2).
 
-    `rows` are (code, name) of regions; `within` the code prefixes of the territory. A town above the territory
-    is known as far as the territory reaches. What lies outside is answered like what does not exist.
+    `rows` are (code, name) of regions; `within` the code prefixes of the territory. A town above it is
+    known as far as the territory reaches. What lies outside is answered like what does not exist.
     """
 
     def __init__(self, rows: list[tuple[str, str]], within: list[str]):
