@@ -63,7 +63,13 @@ class Contains(Filter):
 
 @dataclass(frozen=True)
 class Between(Filter):
-    """From–to of a date, time or number; either side may be left open."""
+    """From–to of a date, time or number, both inclusive; either side may be left open.
+
+    For a number that is worked out (an age) `condition(low, high, today)` says what it means; a side left
+    open is None.
+    """
+
+    condition: Callable[[Any, Any, Any], Q] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,8 +83,9 @@ class Where(Filter):
 class Column:
     """A column that is no plain field: heading and value of a row. `order` names the field it sorts by.
 
-    `needs` are the model fields `value` reads (so that lists fetch just these), `clear` a function
-    giving the unmasked value for those who hold the permission, where `value` is masked.
+    `needs` are the model fields `value` reads, paths over foreign keys included, so that lists fetch just
+    these. A Sealed value is shown masked like a plain personal field. `row.position` is the row's place in the
+    whole list, counted from 1.
     """
 
     name: str
@@ -132,6 +139,19 @@ class Moment:
     text: Callable[[Any], str]
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A number of the home page that counts a selection of the list and opens it (P-9.4).
+
+    `query` is the selection as in the list's address: "group=4&dose=0". `waits`: these rows are work for
+    whoever sees them, and stand under 待办 while there are any (P-6.4).
+    """
+
+    label: str
+    query: str = ""
+    waits: bool = False
+
+
 class Resource:
     """What staff see, filter, edit, import and export of one model. Subclass and fill in.
 
@@ -154,10 +174,14 @@ class Resource:
     search: Sequence[str] = ()  # quick search; see desk.lists for how each kind of column is searched
     search_hint: str = ""
     order: Sequence[str] = ("pk",)
+    link: str = ""  # the column that opens a row and stays in sight when the list scrolls; the first one by default
+    figures: Sequence[Figure] = ()
     verbs: Sequence[Verb] = ()
     panels: Sequence[Panel] = ()
     moments: Sequence[Moment] = ()
     related: Sequence[str] = ()  # select_related
+    # {field name: function(actor) giving a Django form field} for what no cell of a sheet can hold
+    form_fields: dict[str, Callable] = {}
     sheet: Any = None  # a base.sheets.Sheet class; None: derived from `fields`
     empty: str = "还没有数据。"  # what an empty list says, with what to do next
 
