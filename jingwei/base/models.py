@@ -63,6 +63,27 @@ class LogEntry(models.Model):
         return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor} {self.act} {self.label}"
 
 
+class ErrorEntry(models.Model):
+    """An unhandled error, found by the reference number its user saw (P-3.3). Holds no values, only places."""
+
+    at = models.DateTimeField("时间", default=timezone.now, db_index=True)
+    reference = models.CharField("编号", max_length=36, db_index=True)
+    place = models.CharField("发生处", max_length=200, blank=True)  # method and path, or the job
+    kind = models.CharField("异常", max_length=120)
+    trace = models.TextField("调用栈")
+
+    objects = Rows.as_manager()
+    scope = Scope(shared=True)
+    internal = ("id",)
+
+    class Meta:
+        verbose_name = "错误日志"
+        ordering = ["-id"]
+
+    def __str__(self):
+        return self.reference
+
+
 class Code(Record):
     """A word of a dictionary (公共代码, P-6.1). Disabled instead of deleted once used."""
 
@@ -166,6 +187,9 @@ class Job(models.Model):
 class Load(models.Model):
     """One import of one file: what was asked, what came of it, what undoing needs (P-5.3)."""
 
+    DRAFT, RUNNING, DONE, FAILED = "待确认", "运行", "完成", "失败"
+    CANCELLED, UNDONE = "已取消", "已撤销"
+
     sheet = models.CharField("表样", max_length=40)
     resource = models.CharField("数据", max_length=40)
     file_name = models.CharField("文件名", max_length=200)
@@ -175,16 +199,24 @@ class Load(models.Model):
     mapping = models.JSONField("列对应", default=dict)
     today = models.DateField("数据日期")
     job = models.ForeignKey(Job, models.SET_NULL, null=True, verbose_name="后台任务")
-    state = models.CharField("状态", max_length=10, default="运行")  # 运行 完成 失败 已撤销
+    state = models.CharField("状态", max_length=10, default=RUNNING)
+    # The upload of a load made on the pages, and what a trial run over it says before the operator confirms.
+    file = models.ForeignKey(StoredFile, models.SET_NULL, null=True, related_name="+", verbose_name="上传文件")
+    preview = models.JSONField("预览", default=dict)
     counts = models.JSONField("结果", default=dict)  # the JSON of `jingwei import --json`
-    error_file = models.ForeignKey(StoredFile, models.SET_NULL, null=True, verbose_name="错误清单")
+    error_file = models.ForeignKey(
+        StoredFile, models.SET_NULL, null=True, related_name="+", verbose_name="错误清单"
+    )
     owner = models.BigIntegerField("操作员", null=True)
     organisation = models.BigIntegerField("单位", null=True)
     created_at = models.DateTimeField("时间", default=timezone.now)
 
     objects = Rows.as_manager()
     scope = Scope(owner="owner")
-    internal = ("id", "resource", "digest", "mapping", "counts", "job", "error_file", "owner", "organisation")
+    internal = (
+        *("id", "resource", "digest", "mapping", "preview", "counts", "job", "file", "error_file"),
+        *("owner", "organisation"),
+    )
 
     class Meta:
         verbose_name = "导入记录"
