@@ -7,28 +7,35 @@ from django.db import models
 
 # A change by another process is seen after this many seconds; a page asks for the same words many times.
 FRESH_SECONDS = 3
-_kept: dict[str, tuple[float, list]] = {}
+_kept: dict = {"until": 0.0, "words": {}, "labels": {}}
+
+
+def _fresh() -> dict:
+    """All dictionaries, read in one statement: they are a few hundred words."""
+    if _kept["until"] < time.monotonic():
+        from jingwei.base.models import Code  # models import this module's field
+
+        words, labels = {}, {}
+        for code in Code.objects.all():
+            words.setdefault(code.kind, []).append(code)
+            labels.setdefault(code.kind, {})[code.value] = code.label
+        _kept.update(until=time.monotonic() + FRESH_SECONDS, words=words, labels=labels)
+    return _kept
+
+
+def forget():
+    """Read the dictionaries anew: called where a word is saved."""
+    _kept["until"] = 0.0
 
 
 def codes(kind: str) -> list:
     """All words of a dictionary in order, disabled ones included."""
-    kept = _kept.get(kind)
-    if kept is None or kept[0] < time.monotonic():
-        from jingwei.base.models import Code  # models import this module's field
-
-        kept = (time.monotonic() + FRESH_SECONDS, list(Code.objects.filter(kind=kind)))
-        _kept[kind] = kept
-    return kept[1]
-
-
-def forget():
-    """Read every dictionary anew: called where a word is saved."""
-    _kept.clear()
+    return _fresh()["words"].get(kind, [])
 
 
 def labels(kind: str) -> dict[str, str]:
-    """{value: label} of a dictionary."""
-    return {code.value: code.label for code in codes(kind)}
+    """{value: label} of a dictionary; not to be changed."""
+    return _fresh()["labels"].get(kind, {})
 
 
 def choices(kind: str) -> list[tuple[str, str]]:
