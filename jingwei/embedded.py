@@ -40,10 +40,6 @@ SETTINGS = {
     "checkpoint_timeout": "15min",
     "wal_compression": "on",
     "timezone": "Asia/Shanghai",
-    "logging_collector": "on",
-    "log_filename": "postgresql-%a.log",
-    "log_rotation_age": "1d",
-    "log_truncate_on_rotation": "on",
     # Neither the statement nor the row of an error may reach a log: both hold personal data (P-4.1).
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
@@ -81,6 +77,7 @@ class Server:
 
     def __init__(self, folder, *, tied=False):
         self.folder = folder.resolve()
+        self.log = self.folder.with_name(self.folder.name + ".log")  # of this start; the one before is .log.1
         self.tied = tied
         self._child = None
         self._lock = None
@@ -136,7 +133,7 @@ class Server:
         while self._status() != "ready":
             self._wait(postmaster, 0.05)
             if self._postmaster() is None:
-                raise EmbeddedError(f"内置数据库没有启动成功：\n{self._startup_log().read_text()[-2000:]}")
+                raise EmbeddedError(f"内置数据库没有启动成功：\n{self.log.read_text()[-2000:]}")
         self._create_database()
 
     def _initialise(self):
@@ -161,7 +158,9 @@ class Server:
         sockets = socket_folder(self.folder)
         if sockets != self.folder:
             self._own_folder(sockets)
-        with open(self._startup_log(), "w") as log:
+        if self.log.exists():
+            self.log.replace(f"{self.log}.1")
+        with open(self.log, "w") as log:
             self._child = subprocess.Popen(
                 [BIN / "postgres", "-D", self.folder, "-k", sockets, "-h", ""],
                 stdin=subprocess.DEVNULL,
@@ -208,9 +207,6 @@ class Server:
         )
         if done.returncode:
             raise EmbeddedError(f"内置数据库无法建立（{program}）：\n{done.stderr[-2000:]}")
-
-    def _startup_log(self):
-        return self.folder.with_name(self.folder.name + ".start.log")
 
     def _postmaster(self):
         """The server's process, or None; a pid file alone proves nothing."""

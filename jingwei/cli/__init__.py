@@ -1,0 +1,1 @@
+"""The `jingwei` command; each subcommand is a module with `add_arguments(parser)` and `run(options)`."""

@@ -1,0 +1,71 @@
+"""Entry of the `jingwei` command.
+
+A subcommand's module promises `add_arguments(parser)` and `run(options)`, which returns the exit code. It is
+imported when Django is set up, and runs while the database of the instance answers. What an operator has to
+mend leaves as a Chinese sentence on the error stream and exit code 2.
+"""
+
+import argparse
+import contextlib
+import importlib
+import os
+import sys
+
+import django
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied, ValidationError
+from django.core.management import CommandError
+from django.db import OperationalError
+
+from jingwei import embedded
+
+COMMANDS = {
+    "up": ("jingwei.cli.up", "启动全部服务，直到按下 Ctrl-C"),
+    "demo": ("jingwei.cli.demo", "生成演示数据"),
+    "import": ("jingwei.cli.import_sheet", "导入表格"),
+    "export": ("jingwei.cli.export", "导出数据"),
+    "rows": ("jingwei.cli.rows", "查询数据"),
+}
+
+
+def main():
+    """Run the subcommand that the command line names and exit with its code."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jingwei.settings")
+    try:
+        sys.exit(_run(sys.argv[1:]))
+    except ValidationError as refusal:
+        problem = "；".join(refusal.messages)
+    except OperationalError as refusal:
+        problem = f"数据库无法访问：{refusal}"
+    except (CommandError, embedded.EmbeddedError, ImproperlyConfigured, PermissionDenied) as refusal:
+        problem = str(refusal)
+    except KeyboardInterrupt:
+        problem = "已中断"
+    print(problem, file=sys.stderr)
+    sys.exit(2)
+
+
+def _run(arguments):
+    parser = argparse.ArgumentParser(prog="jingwei", description="经纬：县区数字治理平台")
+    commands = parser.add_subparsers(dest="command", metavar="命令", required=True)
+    for name, (module, purpose) in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose, description=purpose)
+        if arguments[:1] == [name]:
+            django.setup()
+            chosen = importlib.import_module(module)
+            chosen.add_arguments(command)
+    options = parser.parse_args(arguments)
+    with contextlib.nullcontext() if options.command == "up" else _database():
+        return chosen.run(options)
+
+
+def _database():
+    """The embedded server for as long as a command runs, unless the database is elsewhere."""
+    if "DATABASE_URL" in os.environ:
+        return contextlib.nullcontext()
+    folder = settings.JINGWEI_HOME / "pg"
+    if not folder.exists():
+        raise ImproperlyConfigured(
+            f"{settings.JINGWEI_HOME} 中还没有实例，请先运行 make run（或 jingwei up）。"
+        )
+    return embedded.Server(folder)
