@@ -59,7 +59,7 @@ class Person(Record):
     sample_result = models.CharField("检测结果", max_length=10, blank=True, editable=False)
     sample_point = models.CharField("采样点名称", max_length=120, blank=True, editable=False)
 
-    grams = GramsField("检索", null=True, editable=False)  # of name, address, registered address, occupation
+    grams = GramsField(verbose_name="检索", null=True, editable=False)  # of name, address, registered address, occupation
 
     scope = Scope(region="region__code")
     internal = (*Record.internal, "household", "grams")

@@ -1,0 +1,106 @@
+"""What changes the register: adding and changing a person, moving, doses (CL-3)."""
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.db.models import OuterRef, Subquery, Value
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from jingwei.base import audit
+from jingwei.base.saving import delete_record, save_record
+from jingwei.people.models import Dose, Person, Transfer
+
+
+class Registered(ValidationError):
+    """Somebody else is registered with the same document (CL-3.5). `person` is who."""
+
+    def __init__(self, person):
+        super().__init__({"number": "该证件号已登记，不能重复登记"})
+        self.person = person
+
+
+@transaction.atomic
+def save_person(actor, person, *, values, version=None):
+    """Register a person or change one; a changed community is a move and leaves a transfer (CL-3.5, CL-3.7)."""
+    origin = person.region_id if person.pk else None
+    doc_type, number = values.get("doc_type", person.doc_type), values.get("number", person.number)
+    same = Person.objects.filter(doc_type=doc_type, number=number).exclude(pk=person.pk)
+    if number and (known := same.first()):
+        raise Registered(known)
+    try:
+        with transaction.atomic():
+            save_record(actor, person, resource="people", values=values, version=version)
+    except IntegrityError:  # registered by somebody else at this very moment
+        if known := same.first():
+            raise Registered(known) from None
+        raise
+    if origin and person.region_id != origin:
+        note_transfer(actor, person, origin=origin, reason="修改登记信息")
+    return person
+
+
+@transaction.atomic
+def transfer_person(actor, person, *, to_region, reason=""):
+    """Move a person to another community, of one's own or not; the history goes along (CL-3.7)."""
+    person = Person.objects.visible_to(actor, "people.transfer").select_for_update(of=("self",)).get(pk=person.pk)
+    if len(to_region.code) < 12 or not to_region.enabled:
+        raise ValidationError({"to_region": "请选择迁往的村或社区"})
+    if to_region.pk == person.region_id:
+        raise ValidationError({"to_region": f"{person.name}已经在{to_region.name}"})
+    origin = person.region
+    person.region = to_region
+    person.version += 1
+    person.updated_at = timezone.now()
+    person.save(update_fields=["region", "version", "updated_at"])
+    note_transfer(actor, person, origin=origin.pk, reason=reason)
+    audit.record(
+        actor, "迁移", person, resource="people", reason=reason, changes={"村/社区": [origin.name, to_region.name]}
+    )
+
+
+def note_transfer(actor, person, *, origin, reason):
+    """Keep that a person moved here from the region of code `origin`."""
+    Transfer.objects.create(
+        person=person,
+        from_region_id=origin,
+        to_region_id=person.region_id,
+        by=actor.operator_id,
+        by_name=actor.name,
+        reason=reason,
+    )
+
+
+@transaction.atomic
+def save_dose(actor, dose, *, values, version=None):
+    """Correct a dose; the person's latest dose follows (CL-3.3)."""
+    save_record(actor, dose, resource="doses", values=values, version=version)
+    roll_up_doses([dose.person_id])
+    return dose
+
+
+@transaction.atomic
+def vaccinate(actor, person, *, dose, on, vaccine="", unit=""):
+    """Record a dose given to a person (CL-3.3)."""
+    person = Person.objects.visible_to(actor, "people.vaccinate").select_for_update(of=("self",)).get(pk=person.pk)
+    given = Dose(person=person, dose=dose, on=on, vaccine=vaccine, unit=unit, created_by=actor.operator_id)
+    given.full_clean()
+    given.save()
+    roll_up_doses([person.pk])
+    audit.record(actor, "登记接种", person, resource="people", dose=dose, on=str(on), unit=unit)
+
+
+@transaction.atomic
+def delete_dose(actor, dose):
+    """Take back a dose that was never given."""
+    delete_record(actor, dose, resource="doses")
+    roll_up_doses([dose.person_id])
+
+
+def roll_up_doses(people):
+    """Set the latest dose, by its number, of the people with these ids (CL-3.3)."""
+    latest = Dose.objects.filter(person=OuterRef("pk")).order_by("-dose")
+    Person.objects.filter(pk__in=people).update(
+        dose=Subquery(latest.values("dose")[:1]),
+        dose_on=Subquery(latest.values("on")[:1]),
+        dose_unit=Coalesce(Subquery(latest.values("unit")[:1]), Value("")),
+    )

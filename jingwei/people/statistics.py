@@ -1,0 +1,308 @@
+"""The tables of the statistics pages, counted in one or two passes over the people in scope (CL-4).
+
+Every number names the selection of the people list that it counts, and is counted by the conditions of that
+list's filters (`queries.CONDITIONS`), so that number and list can't drift apart (P-9.4).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+from django.core.exceptions import EmptyResultSet
+from django.db import connection
+from django.db.models import BooleanField, Case, CharField, F, Q, Value, When
+from django.db.models.functions import Left
+
+from jingwei.base import codes
+from jingwei.desk.filters import BLANK, YES_NO
+from jingwei.directory.models import Region
+from jingwei.people.queries import CONDITIONS, aged
+
+DOSES = ["0", "1", "2", "3"]
+AGE_BANDS = [(low, low + 4) for low in range(0, 85, 5)] + [(85, None)]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of a table: what the people list selects for it."""
+
+    name: str
+    label: str
+    selection: Mapping[str, str]
+
+    def condition(self, today) -> Q:
+        """The people counted."""
+        found = Q()
+        for name, text in self.selection.items():
+            if name in CONDITIONS:
+                found &= CONDITIONS[name][text][1](today)
+            else:
+                found &= Q(**{name: YES_NO.get(text, text)})
+        return found
+
+
+@dataclass(frozen=True)
+class Share:
+    """A column in percent: one measure of another."""
+
+    name: str
+    label: str
+    part: str
+    whole: str
+
+    def of(self, counts) -> float | None:
+        """Percent with one decimal; None where there is nobody."""
+        return round(100 * counts[self.part] / counts[self.whole], 1) if counts[self.whole] else None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table: what the list selects for it, and {measure: people}. `area`: a region to open."""
+
+    label: str
+    selection: Mapping[str, str]
+    counts: Mapping[str, int]
+    area: str = ""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A way of grouping people: `group(today)` is an expression of Person.
+
+    `lines` gets the values found, the most frequent first, and gives (value, label, selection) in the order
+    to show.
+    """
+
+    name: str
+    label: str
+    heading: str
+    group: Callable[[date], Any]
+    lines: Callable[[list], list[tuple[Any, str, Mapping[str, str]]]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A counted table. `chart` is how it is drawn; `selection` holds for all its lines."""
+
+    name: str
+    label: str
+    heading: str
+    measures: Sequence[Measure]
+    shares: Sequence[Share]
+    lines: Sequence[Line]
+    total: Mapping[str, int]
+    selection: Mapping[str, str]
+    chart: str = "bar"
+
+
+def measure(name, label, **selection) -> Measure:
+    """A measure by the options it selects."""
+    return Measure(name, label, selection)
+
+
+PEOPLE = measure("people", "人数")
+
+
+# --- ways of grouping -------------------------------------------------------------------------------------
+
+
+def by_option(name, label, heading, options=()) -> Dimension:
+    """By the options of a condition, in their order."""
+    options = options or list(CONDITIONS[name])
+
+    def group(today):
+        whens = [When(CONDITIONS[name][option][1](today), then=Value(option)) for option in options]
+        return Case(*whens, default=Value(""), output_field=CharField())
+
+    def lines(found):
+        return [(option, CONDITIONS[name][option][0], {name: option}) for option in options]
+
+    return Dimension(name, label, heading, group, lines)
+
+
+def by_word(name, label, heading, kind) -> Dimension:
+    """By the words of a dictionary, in its order."""
+
+    def lines(found):
+        words = [(value, word, {name: value}) for value, word in codes.labels(kind).items() if value in found]
+        return words + unset("", found, {name: BLANK})
+
+    return Dimension(name, label, heading, lambda today: F(name), lines)
+
+
+def by_text(name, label, heading) -> Dimension:
+    """By a plain text, the most frequent first."""
+
+    def lines(found):
+        return [(text, text, {name: text}) for text in found if text] + unset("", found, {"missing": name})
+
+    return Dimension(name, label, heading, lambda today: F(name), lines)
+
+
+def by_yes_no(name, label, yes, no) -> Dimension:
+    """By a yes-no column."""
+
+    def lines(found):
+        return [(True, yes, {name: "是"}), (False, no, {name: "否"}), *unset(None, found, {name: BLANK})]
+
+    return Dimension(name, label, label, lambda today: F(name), lines)
+
+
+def unset(value, found, selection):
+    """The line of those who have nothing entered, if there are any."""
+    return [(value, "未填写", selection)] if value in found else []
+
+
+def age_band(today):
+    """Expression: the lower bound of the band of five years, as text."""
+    whens = [When(aged(low, high, today), then=Value(str(low))) for low, high in AGE_BANDS]
+    return Case(*whens, default=Value(""), output_field=CharField())
+
+
+def age_lines(found):
+    """The bands from young to old."""
+    lines = []
+    for low, high in AGE_BANDS:
+        selection = {"age__from": str(low)} | ({"age__to": str(high)} if high else {})
+        lines.append((str(low), f"{low}–{high}岁" if high else f"{low}岁以上", selection))
+    return lines + unset("", found, {"missing": "birth_date"})
+
+
+def by_area(areas: Sequence[Region]) -> Dimension:
+    """By these regions, all of one level."""
+    length = len(areas[0].code) if areas else 12
+    return Dimension(
+        "area",
+        "按区域",
+        {6: "区县", 9: "乡镇（街道）"}.get(length, "村/社区"),
+        lambda today: Left("region_id", length),
+        lambda found: [(area.code, area.name, {"region": area.code}) for area in areas],
+    )
+
+
+OCCUPATION = by_text("occupation", "按从业情况", "单位（从业情况）")
+VACCINATION = by_option("vaccination", "按接种情况", "疫苗接种情况", DOSES)
+GROUP = by_word("group", "按人群分类", "人群分类", "人群分类")
+AGE = Dimension("age", "性别年龄结构", "年龄段", age_band, age_lines)
+TENANT = by_yes_no("tenant", "是否为租户", "租户", "非租户")
+RESIDENT = by_yes_no("resident", "是否为常住人口", "常住", "非常住")
+LAST_TEST = by_option("last_test", "最后一次核酸检测", "最后一次核酸检测")
+
+
+# --- tables -----------------------------------------------------------------------------------------------
+
+SEXES = [PEOPLE, measure("male", "男", sex="1"), measure("female", "女", sex="2")]
+AREA_MEASURES = [
+    PEOPLE,
+    measure("resident", "常住", resident="是"),
+    measure("visitor", "非常住", resident="否"),
+    measure("tenant", "租户", tenant="是"),
+    measure("elderly", "60岁以上", elderly="是"),
+    measure("vaccinated", "已接种", vaccination="some"),
+    measure("unvaccinated", "未接种", vaccination="0"),
+    measure("tested", "做过核酸", tested="是"),
+]
+DOSE_MEASURES = [measure(f"dose{dose}", CONDITIONS["vaccination"][dose][0], vaccination=dose) for dose in DOSES]
+WATCHED = [
+    measure("unvaccinated", "未接种", vaccination="0"),
+    measure("overdue", "下一针已逾期", dose_due="overdue"),
+    measure("untested", "超期未检测", test_due="elderly"),
+]
+COVERAGE_MEASURES = [
+    PEOPLE,
+    measure("vaccinated", "已接种", vaccination="some"),
+    measure("full", "已接种3针", vaccination="3"),
+    measure("elderly", "60岁以上", elderly="是"),
+    measure("elderly_vaccinated", "60岁以上已接种", elderly="是", vaccination="some"),
+    measure("tested", "7天内检测", last_test="7"),
+]
+COVERAGE_SHARES = [
+    Share("coverage", "接种率", "vaccinated", "people"),
+    Share("full_coverage", "3针接种率", "full", "people"),
+    Share("elderly_coverage", "60岁以上接种率", "elderly_vaccinated", "elderly"),
+    Share("test_coverage", "检测率", "tested", "people"),
+]
+
+
+def population(rows, areas, today) -> list[Table]:
+    """The tables of CL-4.1."""
+    [area] = tables(rows, today, [by_area(areas)], AREA_MEASURES)
+    pyramid, *others = tables(rows, today, [AGE, VACCINATION, GROUP, OCCUPATION, RESIDENT, TENANT], SEXES)
+    return [area, replace(pyramid, chart="pyramid"), *others]
+
+
+def tables(rows, today, dimensions, measures, shares=(), selection=None) -> list[Table]:
+    """A table for each way of grouping `rows`, all counted in one pass."""
+    groupings = [{dimension.name: dimension.group(today)} for dimension in dimensions]
+    total, *found = counted(rows, today, [{}, *groupings], measures)
+    nobody = {m.name: 0 for m in measures}
+    result = []
+    for dimension, counts in zip(dimensions, found, strict=True):
+        values = sorted((value for (value,) in counts), key=lambda value: -counts[value,][measures[0].name])
+        lines = [
+            Line(label, chosen, counts.get((value,), nobody), area=chosen.get("region", ""))
+            for value, label, chosen in dimension.lines(values)
+        ]
+        result.append(
+            Table(
+                dimension.name,
+                dimension.label,
+                dimension.heading,
+                measures,
+                shares,
+                lines,
+                total.get((), nobody),
+                selection or {},
+            )
+        )
+    return result
+def counted(rows, today, groupings: Sequence[Mapping], measures: Sequence[Measure]):
+    """Count `rows` by several groupings in one pass over them.
+
+    A grouping maps names to expressions of Person; the empty one is the total. Returns for each grouping
+    {tuple of its values: {measure name: count}}, all from one GROUPING SETS query.
+    """
+    keys = {f"by_{name}": expression for grouping in groupings for name, expression in grouping.items()}
+    marks = {
+        f"is_{m.name}": Case(When(m.condition(today), then=True), default=False, output_field=BooleanField())
+        for m in measures
+    }
+    found = [{} for _ in groupings]
+    try:
+        inner, parameters = (
+            rows.order_by().annotate(**keys, **marks).values(*keys, *marks).query.sql_with_params()
+        )
+    except EmptyResultSet:  # a scope without rows
+        return found
+    sets = [[f"by_{name}" for name in grouping] for grouping in groupings]
+    # Names are those of this module; every value is a parameter of the inner query.
+    sql = (
+        "SELECT {grouping}, {keys} {counts} FROM ({inner}) AS counted GROUP BY GROUPING SETS ({sets})".format(
+            grouping=f"GROUPING({', '.join(keys)})" if keys else "0",
+            keys="".join(f"{key}, " for key in keys),
+            counts=", ".join(f"count(*) FILTER (WHERE {mark})" for mark in marks),
+            inner=inner,
+            sets=", ".join(f"({', '.join(names)})" for names in sets),
+        )
+    )
+    # GROUPING() has a bit for every key that is not part of the row's set, the last key being the lowest.
+    places = {
+        sum(1 << place for place, key in enumerate(reversed(keys)) if key not in names): number
+        for number, names in enumerate(sets)
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        for bits, *cells in cursor.fetchall():
+            number = places[bits]
+            values = dict(zip(keys, cells, strict=False))
+            counts = dict(zip((m.name for m in measures), cells[len(keys) :], strict=True))
+            found[number][tuple(values[name] for name in sets[number])] = counts
+    return found
+
+
+def option_of(name, today, options=None):
+    """Expression: which option of the condition `name` a person falls under."""
+    chosen = options or CONDITIONS[name]
+    whens = [When(CONDITIONS[name][option][1](today), then=Value(option)) for option in chosen]
+    return Case(*whens, default=Value(""), output_field=CharField())
