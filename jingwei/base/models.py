@@ -7,6 +7,7 @@ from django.db import models
 from django.utils import timezone
 
 from jingwei.base.access import Rows, Scope
+from jingwei.base.fields import SealedField
 
 
 class Record(models.Model):
@@ -154,6 +155,10 @@ class Job(models.Model):
     kind = models.CharField("类别", max_length=40)  # the task's name
     label = models.CharField("名称", max_length=200)
     arguments = models.JSONField("参数", default=dict)
+    # What was searched for may be a telephone number.
+    query = SealedField(
+        "查询条件", kind="text", blank=True, purpose="按条件导出", basis="操作员的导出操作", keep="任务记录保存期间"
+    )
     state = models.CharField("状态", max_length=10, default=WAITING)
     done = models.BigIntegerField("已处理", default=0)
     total = models.BigIntegerField("总数", default=0)
@@ -169,7 +174,7 @@ class Job(models.Model):
 
     objects = Rows.as_manager()
     scope = Scope(owner="owner")
-    internal = ("id", "kind", "arguments", "result", "file", "cancel_asked", "owner", "appointment")
+    internal = ("id", "kind", "arguments", "query", "result", "file", "cancel_asked", "owner", "appointment")
 
     class Meta:
         verbose_name = "后台任务"
@@ -202,6 +207,9 @@ class Load(models.Model):
     state = models.CharField("状态", max_length=10, default=RUNNING)
     # The upload of a load made on the pages, and what a trial run over it says before the operator confirms.
     file = models.ForeignKey(StoredFile, models.SET_NULL, null=True, related_name="+", verbose_name="上传文件")
+    sample = SealedField(
+        "样例", kind="text", blank=True, purpose="核对列对应", basis="操作员的导入操作", keep="确认导入之前"
+    )
     preview = models.JSONField("预览", default=dict)
     counts = models.JSONField("结果", default=dict)  # the JSON of `jingwei import --json`
     error_file = models.ForeignKey(
@@ -214,7 +222,7 @@ class Load(models.Model):
     objects = Rows.as_manager()
     scope = Scope(owner="owner")
     internal = (
-        *("id", "resource", "digest", "mapping", "preview", "counts", "job", "file", "error_file"),
+        *("id", "resource", "digest", "mapping", "sample", "preview", "counts", "job", "file", "error_file"),
         *("owner", "organisation"),
     )
 
