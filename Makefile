@@ -8,7 +8,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check -qq
 RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
-.PHONY: help run test lint trace bench lock vendor screenshots
+.PHONY: help run test lint format trace bench lock vendor screenshots
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,11 +20,16 @@ test: $(DEV)  ## run the tests (ARGS="-k name" chooses)
 	@tools/install-browser.sh
 	@.venv/bin/python -m pytest -n 2 $(ARGS)
 
-lint: $(DEV)  ## check style
+lint: $(DEV)  ## check style and form
 	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
 
-trace: $(DEV)  ## list the requirements with and without a test
-	@.venv/bin/python tools/trace.py
+format: $(DEV)  ## bring the code into the form that lint checks
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+trace:  ## list the requirements with and without a test
+	@$(PYTHON) tools/trace.py
 
 bench: $(DEV)  ## measure the performance figures of the spec, each beside its reference
 	@.venv/bin/python -m bench $(ARGS)
