@@ -1,0 +1,272 @@
+"""Model fields for personal data: sealed in the database, masked on sight, registered (P-4, SEC-17)."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import partial
+
+import polars as pl
+from django.contrib.postgres.fields import ArrayField
+from django.core import checks
+from django.core.exceptions import EmptyResultSet, ValidationError
+from django.db import models
+from django.db.models.lookups import Exact, In, IsNull, Lookup
+from django.db.models.query_utils import DeferredAttribute
+
+from jingwei.base.crypto import Column, mac_numbers, provider
+from jingwei.kit.grams import column_grams, query_grams
+from jingwei.kit.text import mask_address, mask_number, mask_phone, mask_text
+
+_MASKS = {
+    "number": mask_number,
+    "phone": mask_phone,
+    "address": mask_address,
+    "contact": mask_text,
+    "text": mask_text,
+}
+# Document and telephone numbers are the same wherever they stand: rows are joined by their ciphertexts.
+_SHARED = {"number": "person.number", "phone": "person.phone"}
+
+
+def mask(kind: str, text: str) -> str:
+    """A clear text as everybody may see it (P-4.3); `kind` as in `SealedField`."""
+    return _MASKS[kind](text)
+
+
+class Sealed:
+    """A value of a sealed column. Shown, it is masked; only `clear()` tells the text.
+
+    It equals another sealed value, or a string, of the same text.
+    """
+
+    __slots__ = ("field", "_blob", "_clear")
+
+    def __init__(self, field, *, blob=None, clear=None):
+        self.field, self._blob, self._clear = field, blob, clear
+
+    def clear(self) -> str:
+        """The text. `reveal` the values of a list first, which is many times faster than one by one."""
+        if self._clear is None:
+            [self._clear] = provider().decrypt(self.field.sealing, [self._blob])
+        return self._clear
+
+    def masked(self) -> str:
+        """The text as everybody may see it (P-4.3)."""
+        return mask(self.field.kind, self.clear())
+
+    def blob(self) -> bytes:
+        """What the database stores."""
+        if self._blob is None:
+            [self._blob] = provider().encrypt(self.field.sealing, [self._clear])
+        return self._blob
+
+    def __str__(self):
+        return self.masked()
+
+    def __repr__(self):
+        return f"<Sealed {self.masked()}>"
+
+    def __eq__(self, other):
+        if isinstance(other, Sealed):
+            same = (
+                self._blob is not None
+                and self._blob == other._blob
+                and self.field.sealing == other.field.sealing
+            )
+            return same or self.clear() == other.clear()
+        if isinstance(other, str):
+            return other != "" and self.clear() == other
+        return NotImplemented
+
+    def __hash__(self):
+        return hash(self.clear())
+
+
+class _SealedAttribute(DeferredAttribute):
+    """What is assigned becomes `Sealed` at once, so that an unsaved value is as closed as a stored one."""
+
+    def __set__(self, instance, value):
+        instance.__dict__[self.field.attname] = self.field.to_python(value)
+
+
+class SealedField(models.Field):
+    """A personal text, stored as bytea under SM4-SIV.
+
+    `kind` (number, phone, address, contact or text) decides how it is masked. `searchable` columns are
+    deterministic and can be looked up by ``exact`` and ``in``; nothing else can be. `purpose`, `basis` and
+    `keep` are the entry in the register of personal data (SEC-17). An empty string is stored as NULL; the
+    column is nullable exactly if it may be blank.
+
+    The names of model and field are authenticated with the values (of numbers and phones, their kind), so
+    renaming one needs its values sealed again. In migrations and histories the column is a plain BinaryField.
+    """
+
+    descriptor_class = _SealedAttribute
+    description = "Sealed personal data"
+
+    def __init__(self, *args, kind, purpose, basis, keep, searchable=False, **kwargs):
+        if kind not in _MASKS:
+            raise ValueError(f"kind must be one of {', '.join(_MASKS)}, not {kind!r}")
+        self.kind, self.searchable = kind, searchable
+        self.purpose, self.basis, self.keep = purpose, basis, keep
+        super().__init__(*args, **{**kwargs, "null": kwargs.get("blank", False)})
+
+    def contribute_to_class(self, cls, name, **kwargs):
+        super().contribute_to_class(cls, name, **kwargs)
+        self.sealing = Column(_SHARED.get(self.kind, f"{cls._meta.label_lower}.{name}"), self.searchable)
+
+    def get_internal_type(self):
+        return "BinaryField"
+
+    def deconstruct(self):
+        name, _, args, kwargs = super().deconstruct()
+        kwargs.pop("editable", None)  # BinaryField leaves it out
+        return name, "django.db.models.BinaryField", args, kwargs
+
+    def clone(self):
+        _, _, args, kwargs = super().deconstruct()
+        entry = {"purpose": self.purpose, "basis": self.basis, "keep": self.keep}
+        return SealedField(*args, kind=self.kind, searchable=self.searchable, **entry, **kwargs)
+
+    def check(self, **kwargs):
+        errors = super().check(**kwargs)
+        if (self.unique or self.db_index) and not self.searchable:
+            errors.append(
+                checks.Error(
+                    "Random ciphertexts are neither unique nor found by an index.",
+                    obj=self,
+                    id="jingwei.E001",
+                )
+            )
+        return errors
+
+    def to_python(self, value):
+        """`Sealed` from a text or, as bytes, from a ciphertext of this column; None from nothing."""
+        if isinstance(value, Sealed):
+            return value if value.field.sealing == self.sealing else Sealed(self, clear=value.clear())
+        if isinstance(value, bytes | memoryview):
+            return Sealed(self, blob=bytes(value))
+        return Sealed(self, clear=value) if value else None
+
+    def from_db_value(self, value, expression, connection):
+        return self.to_python(value)
+
+    def get_prep_value(self, value):
+        if value is None or hasattr(value, "resolve_expression"):
+            return value
+        value = self.to_python(value)
+        return value and value.blob()
+
+    def validate(self, value, model_instance):
+        if value is None:
+            if not self.blank:
+                raise ValidationError(self.error_messages["blank"], code="blank")
+        elif "**" in value.clear():
+            raise ValidationError("这是打了星号的显示值，请填写完整内容", code="masked")
+
+    def value_to_string(self, obj):
+        raise TypeError("personal data leave the database by the export of the desk, not by a serializer")
+
+    def get_lookup(self, name):
+        if name in ("df", "ndf"):  # pgtrigger's "is distinct from": histories compare old ciphertext with new
+            return super().get_lookup(name)
+        return _LOOKUPS.get(name) if self.searchable or name == "isnull" else None
+
+    def get_transform(self, name):
+        return None
+
+
+class _UnderAnyKey:
+    """Compares with the ciphertexts under every key of the ring: values of old keys stay for a while."""
+
+    def get_prep_lookup(self):
+        if not self.rhs_is_direct_value():
+            return super().get_prep_lookup()
+        field = self.lhs.output_field
+        values = [field.to_python(value) for value in (self.rhs if isinstance(self, In) else [self.rhs])]
+        clear = [value.clear() for value in values if value is not None]
+        return [
+            blob
+            for key_id in provider().key_ids
+            for blob in provider().encrypt(field.sealing, clear, key_id=key_id)
+        ]
+
+    def as_sql(self, compiler, connection):
+        if not self.rhs_is_direct_value():
+            return super().as_sql(compiler, connection)
+        if not self.rhs:
+            raise EmptyResultSet
+        lhs, params = self.process_lhs(compiler, connection)
+        return f"{lhs} = ANY(%s::bytea[])", [*params, self.rhs]
+
+
+class _SealedExact(_UnderAnyKey, Exact):
+    pass
+
+
+class _SealedIn(_UnderAnyKey, In):
+    pass
+
+
+_LOOKUPS = {"exact": _SealedExact, "in": _SealedIn, "isnull": IsNull}
+
+
+def reveal(values: Iterable[Sealed | None]) -> None:
+    """Open many values in a few calls of the cipher; `clear()` then answers at once."""
+    waiting = defaultdict(list)
+    for value in values:
+        if value is not None and value._clear is None:
+            waiting[value.field.sealing].append(value)
+    for sealing, group in waiting.items():
+        texts = provider().decrypt(sealing, [value._blob for value in group])
+        for value, text in zip(group, texts, strict=True):
+            value._clear = text
+
+
+def bulk_reveal(instances: Iterable[models.Model], field_names: Iterable[str]) -> None:
+    """`reveal` these fields of a list of instances."""
+    reveal(getattr(instance, name) for instance in instances for name in field_names)
+
+
+def personal_fields(model: type[models.Model]) -> list[SealedField]:
+    """The sealed fields of a model, in the order of the model."""
+    return [field for field in model._meta.concrete_fields if isinstance(field, SealedField)]
+
+
+_GRAMS = "grams"
+
+
+class GramsField(ArrayField):
+    """Keyed fragments of the texts of a row (P-4.2), filled from `grams_of`; give it a GIN index.
+
+    ``filter(grams__fragment="下洋")`` finds the rows that may contain the text; the few that only seem to are
+    recognised after decryption, by `jingwei.kit.text.fold` of both sides.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **{**kwargs, "base_field": models.IntegerField()})
+
+    def deconstruct(self):
+        name, path, args, kwargs = super().deconstruct()
+        del kwargs["base_field"]
+        return name, path, args, kwargs
+
+
+@GramsField.register_lookup
+class _Fragment(Lookup):
+    lookup_name = "fragment"
+
+    def get_prep_lookup(self):
+        macs = [partial(mac_numbers, _GRAMS, bits=32, key_id=key_id) for key_id in provider().key_ids]
+        return [query_grams(self.rhs, mac) for mac in macs]
+
+    def as_sql(self, compiler, connection):
+        if not self.rhs[0]:
+            raise EmptyResultSet
+        lhs, params = self.process_lhs(compiler, connection)
+        sql = " OR ".join([f"{lhs} @> %s::int4[]"] * len(self.rhs))
+        return f"({sql})", [param for grams in self.rhs for param in [*params, grams]]
+
+
+def grams_of(texts: list[pl.Series], key_id: str | None = None) -> pl.Series:
+    """What a `GramsField` holds for these text columns of the same rows: List(Int32), null without text."""
+    return column_grams(texts, partial(mac_numbers, _GRAMS, bits=32, key_id=key_id))
