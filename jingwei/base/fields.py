@@ -243,7 +243,8 @@ class GramsField(ArrayField):
     """
 
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, **{**kwargs, "base_field": models.IntegerField()})
+        filled = {"null": True, "blank": True, "editable": False}  # by the program, not by people
+        super().__init__(*args, **{**kwargs, **filled, "base_field": models.IntegerField()})
 
     def deconstruct(self):
         name, path, args, kwargs = super().deconstruct()
