@@ -3,8 +3,11 @@
 A log row that cannot be written makes the act fail with it: there is no swallowing of errors here.
 """
 
+from django.db import models
+
+from jingwei.base import codes
 from jingwei.base.access import Actor
-from jingwei.base.fields import Sealed, mask
+from jingwei.base.fields import Sealed
 from jingwei.base.models import LogEntry
 
 
@@ -41,9 +44,15 @@ def changes(before: dict, obj, names) -> dict:
 
 
 def shown(field, value):
-    """`value` as the log may keep it: masked where the field is personal, else text."""
+    """`value` as the log keeps it: masked where it is personal, words where a page shows words."""
+    if isinstance(value, Sealed):
+        return value.masked()
     if value is None or value == "":
         return ""
-    if getattr(field, "kind", None) and hasattr(field, "purpose"):
-        return value.masked() if isinstance(value, Sealed) else mask(field.kind, value)
+    if isinstance(value, bool):
+        return "是" if value else "否"
+    if isinstance(field, codes.CodeField):
+        return codes.labels(field.dictionary).get(value, value)
+    if isinstance(field, models.ForeignKey):
+        return str(field.related_model._base_manager.filter(pk=value).first() or value)
     return str(value)

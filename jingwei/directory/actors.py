@@ -1,18 +1,10 @@
-"""From a signed-in operator to an actor: permissions, each with the data scope it is granted for (P-1.6)."""
+"""From a signed-in operator to an actor: permissions, each with the data scope it is granted for (P-1.6).
 
-from django.utils import timezone
+Everything is read anew at each request, so a right taken away bites at the next one; it is read in one query.
+"""
 
-from jingwei.base.access import EVERYTHING, NOBODY, NO_SCOPE, Actor, DataScope
-from jingwei.directory.models import Appointment, MenuGrant, MenuSetting, Operator, Role
-
-
-def appointments_of(operator: Operator):
-    """Appointments in force today, the oldest first."""
-    return (
-        operator.appointments.filter(Appointment.in_force(timezone.localdate()))
-        .select_related("organisation__region", "post")
-        .order_by("id")
-    )
+from jingwei.base.access import EVERYTHING, NO_SCOPE, NOBODY, Actor, DataScope
+from jingwei.directory.models import Appointment, Operator, Role
 
 
 def actor_for(operator: Operator | None, appointment_id=None, **request) -> Actor:
@@ -23,7 +15,7 @@ def actor_for(operator: Operator | None, appointment_id=None, **request) -> Acto
     """
     if operator is None or not operator.is_active:
         return NOBODY
-    held = list(appointments_of(operator).prefetch_related("roles__regions", "roles__organisations"))
+    held = operator.appointments_in_force
     appointment = next((a for a in held if a.pk == appointment_id), held[0] if held else None)
     who = {"name": operator.name, "operator_id": operator.pk, "login": operator.login, **request}
     if appointment is None:
@@ -34,7 +26,7 @@ def actor_for(operator: Operator | None, appointment_id=None, **request) -> Acto
         organisation=appointment.organisation.name,
         region=appointment.organisation.region_id,
         grants=grants_of(appointment),
-        hidden_menus=hidden_menus(operator),
+        hidden_menus=hidden_menus(appointment),
         **who,
     )
 
@@ -49,18 +41,17 @@ def actor_of_job(operator_id, appointment_id) -> Actor:
 def grants_of(appointment: Appointment) -> dict[str, DataScope]:
     """{permission: data scope}; two roles with the same permission widen its scope, never another's."""
     grants: dict[str, DataScope] = {}
-    for role in appointment.roles.all():
-        if role.enabled:
-            reach = data_scope_of(role, appointment)
-            for permission in role.permissions:
-                grants[permission] = grants.get(permission, NO_SCOPE) | reach
+    for role in appointment.held_roles:
+        reach = data_scope_of(appointment, **{name: role[name] for name in ("reach", "regions", "organisations")})
+        for permission in role["permissions"]:
+            grants[permission] = grants.get(permission, NO_SCOPE) | reach
     return grants
 
 
-def data_scope_of(role: Role, appointment: Appointment) -> DataScope:
-    """What the role's data scope means for one appointment."""
+def data_scope_of(appointment: Appointment, *, reach, regions, organisations) -> DataScope:
+    """What a role's data scope means for one appointment. `regions` are codes, `organisations` tree paths."""
     organisation = appointment.organisation
-    match role.reach:
+    match reach:
         case Role.EVERYTHING:
             return EVERYTHING
         case Role.REGION:
@@ -72,15 +63,12 @@ def data_scope_of(role: Role, appointment: Appointment) -> DataScope:
         case Role.OWN:
             return DataScope(owner=appointment.operator_id)
         case Role.LISTED:
-            return DataScope(
-                regions=frozenset(region.code for region in role.regions.all()),
-                organisations=frozenset(o.path for o in role.organisations.all()),
-            )
+            return DataScope(regions=frozenset(regions), organisations=frozenset(organisations))
 
 
-def hidden_menus(operator: Operator) -> frozenset[str]:
+def hidden_menus(appointment: Appointment) -> frozenset[str]:
     """Menu keys withheld from the operator: hidden for all unless allowed to this person (P-1.7)."""
-    hidden = set(MenuSetting.objects.filter(hidden=True).values_list("key", flat=True))
-    for key, allowed in MenuGrant.objects.filter(operator=operator).values_list("key", "allowed"):
-        (hidden.discard if allowed else hidden.add)(key)
+    hidden = set(appointment.hidden)
+    for grant in appointment.granted:
+        (hidden.discard if grant["allowed"] else hidden.add)(grant["key"])
     return frozenset(hidden)

@@ -1,13 +1,19 @@
 """Regions, organisations, departments, posts, operators, roles, appointments, sign-ins (P-1, P-2)."""
 
+import json
 import unicodedata
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import OuterRef, Q
+from django.db.models.functions import JSONObject
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
+from django.utils.functional import cached_property
 
 from jingwei.base.access import Rows, Scope
 from jingwei.base.codes import CodeField
@@ -21,11 +27,18 @@ class Region(Record):
 
     code = models.CharField("代码", max_length=15, primary_key=True, db_collation="C")
     name = models.CharField("名称", max_length=60)
-    parent = models.ForeignKey("self", models.PROTECT, null=True, blank=True, verbose_name="上级", related_name="children")
+    # Follows from the code.
+    parent = models.ForeignKey(
+        "self", models.PROTECT, null=True, editable=False, verbose_name="上级", related_name="children"
+    )
     enabled = models.BooleanField("启用", default=True)
-    # WGS-84 degrees; boundary is a GeoJSON geometry (P-1.1).
-    longitude = models.FloatField("经度", null=True, blank=True)
-    latitude = models.FloatField("纬度", null=True, blank=True)
+    # Degrees of WGS-84; boundary is a GeoJSON geometry (P-1.1).
+    longitude = models.FloatField(
+        "经度", null=True, blank=True, validators=[MinValueValidator(-180), MaxValueValidator(180)]
+    )
+    latitude = models.FloatField(
+        "纬度", null=True, blank=True, validators=[MinValueValidator(-90), MaxValueValidator(90)]
+    )
     boundary = models.JSONField("边界", null=True, blank=True)
 
     scope = Scope(region="code")
@@ -44,10 +57,15 @@ class Region(Record):
         return regions.level_of(self.code)
 
     def clean(self):
-        if self.parent_id and not self.code.startswith(self.parent_id):
-            raise ValidationError({"code": f"代码应以上级代码 {self.parent_id} 开头"})
-        if regions.level_of(self.code) is None:
-            raise ValidationError({"code": "代码应为 2、4、6、9、12 或 15 位数字"})
+        try:
+            regions.level_of(self.code)
+        except ValueError as error:
+            raise ValidationError({"code": str(error)}) from error
+        self.parent_id = regions.parent_of(self.code)
+        if self.parent_id and not Region.objects.filter(code=self.parent_id).exists():
+            raise ValidationError({"code": f"没有代码为 {self.parent_id} 的上级区划，请先登记上级"})
+        if (self.longitude is None) != (self.latitude is None):
+            raise ValidationError("经度和纬度应同时填写或同时留空")
 
 
 class RegionChange(models.Model):
@@ -72,9 +90,13 @@ class Organisation(Record):
 
     name = models.CharField("名称", max_length=120)
     short_name = models.CharField("简称", max_length=60, blank=True)
-    parent = models.ForeignKey("self", models.PROTECT, null=True, blank=True, verbose_name="上级", related_name="children")
+    parent = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, verbose_name="上级", related_name="children"
+    )
     # Ids of the ancestors and its own, each followed by a slash: "below" is "has the prefix".
-    path = models.CharField("树路径", max_length=200, db_collation="C", editable=False, db_index=True)
+    path = models.CharField(
+        "树路径", max_length=200, db_collation="C", blank=True, editable=False, db_index=True
+    )
     region = models.ForeignKey(Region, models.PROTECT, verbose_name="行政区划")
     nature = CodeField("性质", kind="单位性质", blank=True)
     kind = CodeField("类别", kind="单位类别", blank=True)
@@ -170,7 +192,14 @@ class Post(Record):
 class Role(Record):
     """Permissions bundled with the data scope they are held for (P-1.5, P-1.6)."""
 
-    EVERYTHING, REGION, BELOW, ORGANISATION, OWN, LISTED = "全部", "本辖区", "本单位及下级", "本单位", "本人", "指定范围"
+    EVERYTHING, REGION, BELOW, ORGANISATION, OWN, LISTED = (
+        "全部",
+        "本辖区",
+        "本单位及下级",
+        "本单位",
+        "本人",
+        "指定范围",
+    )
 
     name = models.CharField("角色名称", max_length=60, unique=True)
     permissions = ArrayField(models.CharField(max_length=80), verbose_name="权限", default=list, blank=True)
@@ -182,6 +211,8 @@ class Role(Record):
     )
     regions = models.ManyToManyField(Region, blank=True, verbose_name="指定区划")
     organisations = models.ManyToManyField(Organisation, blank=True, verbose_name="指定单位")
+    # Which of the three administrators the role makes; follows from its permissions (P-1.8, directory.rules).
+    administrator = models.CharField("管理员类别", max_length=10, blank=True, editable=False)
     note = models.CharField("说明", max_length=200, blank=True)
     enabled = models.BooleanField("启用", default=True)
 
@@ -209,25 +240,32 @@ class Operator(AbstractBaseUser, Record):
     """A person's login (P-1.4). Rights come from appointments only."""
 
     login = models.CharField("登录名", max_length=40)
-    login_key = models.CharField("登录名比对", max_length=40, unique=True, editable=False)
+    login_key = models.CharField("登录名比对", max_length=40, unique=True, blank=True, editable=False)
     name = models.CharField("姓名", max_length=60)
     phone = SealedField(
-        "联系电话", kind="phone", searchable=True, blank=True, purpose="联系操作员本人", basis="岗位职责", keep="账号存续期间"
+        "联系电话",
+        kind="phone",
+        searchable=True,
+        blank=True,
+        purpose="联系操作员本人",
+        basis="岗位职责",
+        keep="账号存续期间",
     )
     # The organisation that keeps the account; scope goes by it, also before the first appointment.
     organisation = models.ForeignKey(Organisation, models.PROTECT, verbose_name="所属单位")
     enabled = models.BooleanField("启用", default=True)
     ends_on = models.DateField("有效期至", null=True, blank=True)
     must_change_password = models.BooleanField("须改密码", default=True)
-    password_at = models.DateTimeField("密码更新时间", null=True)
-    locked_until = models.DateTimeField("锁定至", null=True)
+    password_at = models.DateTimeField("密码更新时间", null=True, editable=False)
+    # Encoded like the password, the latest first: none of them may come again (SEC-1).
+    old_passwords = ArrayField(models.CharField(max_length=128), default=list, blank=True, editable=False)
 
     USERNAME_FIELD = "login_key"
     REQUIRED_FIELDS: list[str] = []
 
     objects = OperatorManager()
     scope = Scope(region="organisation__region__code", organisation="organisation__path", owner="pk")
-    internal = (*Record.internal, "login_key", "password", "password_at", "last_login")
+    internal = (*Record.internal, "login_key", "password", "old_passwords")
 
     class Meta:
         verbose_name = "操作员"
@@ -237,15 +275,57 @@ class Operator(AbstractBaseUser, Record):
         return f"{self.name}（{self.login}）"
 
     def clean(self):
-        self.login_key = login_key(self.login)
-        if type(self).objects.filter(login_key=self.login_key).exclude(pk=self.pk).exists():
-            raise ValidationError({"login": "登录名已被使用（不区分大小写和全半角），请换一个"})
+        key = login_key(self.login)
+        if self.pk and key != self.login_key:
+            raise ValidationError({"login": "登录名一经建立不能修改；需要另一个登录名时请新建账号"})
+        self.login_key = key
+        taken = type(self).objects.filter(login_key=key).exclude(pk=self.pk).exists()
+        if taken or RetiredLogin.objects.filter(login_key=key).exists():
+            raise ValidationError({"login": "登录名已被使用或曾被使用（不区分大小写和全半角），请换一个"})
 
     @property
     def is_active(self) -> bool:
         """May this account sign in today: enabled, not past its end, its organisation enabled."""
         today = timezone.localdate()
         return self.enabled and self.organisation.enabled and (self.ends_on is None or self.ends_on >= today)
+
+    @cached_property
+    def appointments_in_force(self) -> list["Appointment"]:
+        """The appointments that hold today, the oldest first, in one query with all that rights follow from.
+
+        Each carries `held_roles`, a list of {id, permissions, reach, regions, organisations} of its enabled
+        roles, and the menu settings that concern the operator: `hidden` (keys) and `granted` ({key, allowed}).
+        """
+        listed = {
+            "regions": ArraySubquery(Region.objects.filter(role=OuterRef("pk")).values("code")),
+            "organisations": ArraySubquery(Organisation.objects.filter(role=OuterRef("pk")).values("path")),
+        }
+        roles = Role.objects.filter(appointment=OuterRef("pk"), enabled=True).order_by("pk")
+        grants = MenuGrant.objects.filter(operator=OuterRef("operator"))
+        return list(
+            self.appointments.filter(Appointment.in_force(timezone.localdate()))
+            .select_related("organisation", "post")
+            .annotate(
+                held_roles=ArraySubquery(
+                    roles.values(json=JSONObject(id="pk", permissions="permissions", reach="reach", **listed))
+                ),
+                hidden=ArraySubquery(MenuSetting.objects.filter(hidden=True).values("key")),
+                granted=ArraySubquery(grants.values(json=JSONObject(key="key", allowed="allowed"))),
+            )
+            .order_by("id")
+        )
+
+    def _get_session_auth_hash(self, secret=None):
+        # A session ends with the password, the enabled state, or the appointments and roles it began with (SEC-3).
+        held = [[a.pk, [role["id"] for role in a.held_roles]] for a in self.appointments_in_force]
+        state = json.dumps([self.password, self.is_active, held])
+        return salted_hmac("jingwei.directory.session", state, secret=secret, algorithm="sha256").hexdigest()
+
+
+class RetiredLogin(models.Model):
+    """The login name of a deleted account, never to be given again (SEC-1)."""
+
+    login_key = models.CharField(max_length=40, primary_key=True)
 
 
 class Appointment(Record):
@@ -270,9 +350,7 @@ class Appointment(Record):
     @staticmethod
     def in_force(day) -> Q:
         """Condition: holds on `day`, and its organisation works."""
-        return (
-            Q(starts_on__lte=day) & (Q(ends_on=None) | Q(ends_on__gte=day)) & Q(organisation__enabled=True)
-        )
+        return Q(starts_on__lte=day) & (Q(ends_on=None) | Q(ends_on__gte=day)) & Q(organisation__enabled=True)
 
 
 class MenuSetting(Record):
@@ -308,6 +386,21 @@ class MenuGrant(Record):
 
     def __str__(self):
         return f"{self.operator.name} · {self.key}"
+
+
+class KnownPermission(models.Model):
+    """A permission the shipped roles have been offered once; what an administrator took away stays away."""
+
+    name = models.CharField(max_length=80, primary_key=True)
+
+
+class Guard(models.Model):
+    """Bad tries to sign in with one name, known or not, or from one address (SEC-2)."""
+
+    key = models.CharField(max_length=60, primary_key=True)  # "name …" or "address …"
+    tries = models.JSONField(default=list)  # [seconds since 1970, name as compared], the oldest first
+    locked_until = models.DateTimeField(null=True)
+    updated_at = models.DateTimeField(auto_now=True, db_index=True)
 
 
 class SignIn(models.Model):

@@ -29,7 +29,8 @@ LATEST = ("dose", "dose_on", "dose_unit", "sampled_at", "sample_result", "sample
 class Person(Record):
     """One resident (CL-3.1). Keyed by document type and number; region is the community or village."""
 
-    region = models.ForeignKey(Region, models.PROTECT, verbose_name="村/社区")
+    # The index people_in_order begins with the region.
+    region = models.ForeignKey(Region, models.PROTECT, verbose_name="村/社区", db_index=False)
     name = models.CharField("姓名", max_length=60)
     sex = CodeField("性别", kind="性别", max_length=1, blank=True)
     doc_type = CodeField("证件类型", kind="证件类型", max_length=3, default=RESIDENT_ID)

@@ -34,6 +34,7 @@ class Sample(models.Model):
     class Meta:
         verbose_name = "核酸检测"
         ordering = ["-sampled_at"]
+        indexes = [models.Index(fields=["region", "sampled_at"], name="samples_by_region")]
 
     def __str__(self):
         return f"{self.name} {self.sampled_at:%Y-%m-%d %H:%M}"
