@@ -118,6 +118,8 @@ class Server:
                 break
             postmaster.send_signal(sent)
             self._wait(postmaster, seconds)
+        if socket_folder(self.folder) != self.folder:
+            shutil.rmtree(socket_folder(self.folder), ignore_errors=True)
 
     def _locked(self, kind):
         try:

@@ -1,0 +1,61 @@
+"""What every test stands on: an instance of its own, with one database per worker.
+
+The database `jingwei` of the run's embedded server is set up once and then only copied: a worker gets a copy
+at its start, and again after each test that commits, since an append-only table cannot be emptied.
+"""
+
+import fcntl
+import os
+import shutil
+
+import hypothesis
+import psycopg
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection, connections
+from django.test import TransactionTestCase
+
+from jingwei import embedded
+from jingwei.base.crypto import create_key_ring
+
+# How fast the machine is says nothing about the code.
+hypothesis.settings.register_profile("jingwei", deadline=None)
+hypothesis.settings.load_profile("jingwei")
+
+
+def pytest_configure(config):
+    create_key_ring(settings.JINGWEI_KEYS)
+
+
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(settings.JINGWEI_HOME)
+
+
+def copy_database(name):
+    """Have a fresh copy of the database `jingwei` under another name, whatever stood there."""
+    connections.close_all()
+    admin = embedded.url(settings.JINGWEI_HOME / "pg", user="postgres", database="postgres")
+    with psycopg.connect(admin, autocommit=True) as server:
+        server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        server.execute(f"CREATE DATABASE {name} TEMPLATE jingwei OWNER jingwei")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_test_environment, django_db_blocker, worker_id):
+    """Start the server and make the worker's database, in place of Django's own test database."""
+    name = f"jingwei_{worker_id}"
+    with embedded.Server(settings.JINGWEI_HOME / "pg"), django_db_blocker.unblock():
+        with open(settings.JINGWEI_HOME / "template.lock", "a+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if lock.tell() == 0:
+                call_command("migrate", verbosity=0)
+                lock.write("made")
+            copy_database(name)
+        connection.settings_dict["NAME"] = name
+        # Programs that a test starts see the same rows.
+        os.environ["DATABASE_URL"] = embedded.url(settings.JINGWEI_HOME / "pg", database=name)
+        TransactionTestCase._fixture_teardown = lambda case: copy_database(name)
+        yield
+        connections.close_all()
