@@ -6,7 +6,6 @@ at its start, and again after each test that commits, since an append-only table
 
 import fcntl
 import os
-import shutil
 
 import hypothesis
 import psycopg
@@ -26,11 +25,6 @@ hypothesis.settings.load_profile("jingwei")
 
 def pytest_configure(config):
     create_key_ring(settings.JINGWEI_KEYS)
-
-
-def pytest_unconfigure(config):
-    if not hasattr(config, "workerinput"):
-        shutil.rmtree(settings.JINGWEI_HOME)
 
 
 def copy_database(name):

@@ -1,6 +1,8 @@
 """The settings under test: the real ones, on an instance of their own in a temporary folder."""
 
+import atexit
 import os
+import shutil
 import tempfile
 
 # The workers of one run share the folder that its main process made.
@@ -8,6 +10,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     for name in [name for name in os.environ if name == "DATABASE_URL" or name.startswith("JINGWEI_")]:
         del os.environ[name]
     os.environ["JINGWEI_HOME"] = tempfile.mkdtemp(prefix="jingwei-test-")
+    atexit.register(shutil.rmtree, os.environ["JINGWEI_HOME"], ignore_errors=True)
 
 from jingwei.settings import *  # noqa: E402, F403
 
