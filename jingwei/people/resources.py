@@ -1,0 +1,248 @@
+"""The register on the desk: people, their doses, their moves."""
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+
+from jingwei.base.resource import (
+    Between,
+    Choice,
+    Column,
+    Contains,
+    Exact,
+    Figure,
+    Moment,
+    Panel,
+    Region,
+    Resource,
+    Verb,
+    Where,
+    YesNo,
+)
+from jingwei.directory.models import Region as RegionRow
+from jingwei.people import actions
+from jingwei.people.models import LATEST, Dose, Person, Transfer
+from jingwei.people.queries import CONDITIONS, aged, household_of
+from jingwei.people.sheets import RosterSheet
+
+
+def age(person):
+    """Completed years today, not on the day of import (CL-3.2)."""
+    return person.age_on(timezone.localdate())
+
+
+def is_elderly(person):
+    years = age(person)
+    return "" if years is None else "是" if years >= 60 else "否"
+
+
+def vaccination(person):
+    return f"已接种{person.dose}针" if person.dose else "未接种"
+
+
+class CommunityField(forms.ModelChoiceField):
+    """Any community in use, of one's own or not: people move beyond the operator's scope (CL-3.7)."""
+
+    def __init__(self, **kwargs):
+        communities = RegionRow.objects.filter(enabled=True, code__regex=r"^[0-9]{12}$")
+        super().__init__(communities.select_related("parent").order_by("code"), **kwargs)
+
+    def label_from_instance(self, region):
+        return f"{region.parent.name} {region.name}"
+
+
+class PersonResource(Resource):
+    name = "people"
+    label = "人员信息"
+    icon = "users"
+    model = Person
+    sheet = RosterSheet
+    fields = [
+        *("region", "name", "sex", "doc_type", "number", "resident", "registered_address", "address", "tenant"),
+        *("occupation", "group", "phone", "birth_date"),
+    ]
+    readonly = LATEST
+    # The 无疫小区大数据分析表, in its order and with its headings (CL-3.1).
+    columns = [
+        Column("position", "序号", lambda person: person.position),
+        Column("town", "乡镇（街道）", lambda person: person.region.parent.name, "region", ["region__parent__name"]),
+        "region",
+        "name",
+        "sex",
+        "doc_type",
+        "number",
+        "resident",
+        "registered_address",
+        "address",
+        "tenant",
+        "occupation",
+        "group",
+        "phone",
+        "birth_date",
+        Column("age", "年龄", age, "birth_date", ["birth_date"]),
+        Column("elderly", "是否为60岁(以上)", is_elderly, "birth_date", ["birth_date"]),
+        Column("vaccination", "疫苗接种情况", vaccination, "dose", ["dose"]),
+        "dose_unit",
+        "dose",
+        "dose_on",
+        Column("tested", "是否做过核酸检测", lambda person: "是" if person.sampled_at else "否", "sampled_at", ["sampled_at"]),
+        "sampled_at",
+        "sample_result",
+        "sample_point",
+    ]
+    link = "name"
+    related = ["region__parent"]
+    order = ["region", "pk"]
+    search = ["name", "number", "address", "registered_address", "phone", "occupation"]
+    search_hint = "姓名、证件号、住址、电话、从业情况"
+    sections = [
+        ("基本信息", ["name", "sex", "birth_date", "doc_type", "number", "phone"]),
+        ("居住", ["region", "address", "registered_address", "resident", "tenant"]),
+        ("从业与分类", ["occupation", "group"]),
+        ("疫苗接种", ["dose", "dose_on", "dose_unit"]),
+        ("核酸检测", ["sampled_at", "sample_result", "sample_point"]),
+    ]
+    filters = [
+        Region("region", "所在辖区"),
+        Where("elderly", "是否为60岁(以上)", CONDITIONS["elderly"]),
+        Between("age", "年龄", aged),
+        Choice("sex"),
+        Choice("group"),
+        Exact("occupation"),
+        Where("crossing", "经常跨省从业", CONDITIONS["crossing"]),
+        YesNo("resident"),
+        YesNo("tenant"),
+        Where("vaccination", "疫苗接种情况", CONDITIONS["vaccination"]),
+        Where("dose_due", "接种到期", CONDITIONS["dose_due"]),
+        Between("dose", "接种针次"),
+        Between("dose_on"),
+        Contains("dose_unit"),
+        Where("tested", "是否做过核酸检测", CONDITIONS["tested"]),
+        Where("last_test", "最后检测距今", CONDITIONS["last_test"]),
+        Where("test_due", "检测到期", CONDITIONS["test_due"]),
+        Between("sampled_at"),
+        Exact("sample_result"),
+        Contains("sample_point"),
+        Contains("name"),
+        Choice("doc_type"),
+        Exact("number"),
+        Exact("phone"),
+        Between("birth_date"),
+        Between("created_at"),
+        Where("missing", "缺少内容", CONDITIONS["missing"]),
+    ]
+    figures = [
+        Figure("在册人员"),
+        Figure("常住人口", "resident=是"),
+        Figure("60岁以上", "elderly=是"),
+        Figure("60岁以上未接种", "elderly=是&vaccination=0", waits=True),
+        Figure("60岁以上下一针已逾期", "elderly=是&dose_due=overdue", waits=True),
+        Figure("60岁以上超期未检测", "elderly=是&test_due=elderly", waits=True),
+        Figure("跨省从业超期未检测", "crossing=是&test_due=crossing", waits=True),
+    ]
+    verbs = [
+        Verb(
+            "transfer",
+            "迁移",
+            actions.transfer_person,
+            form={
+                "to_region": CommunityField(label="迁往", empty_label="请选择村或社区"),
+                "reason": forms.CharField(label="事由", max_length=200, required=False),
+            },
+            note="人员转到新的村或社区，历次接种、检测和变更一并保留；原村/社区只保留迁移记录。",
+        ),
+        Verb(
+            "vaccinate",
+            "登记接种",
+            actions.vaccinate,
+            form={
+                "dose": forms.IntegerField(label="接种针次", min_value=1, max_value=9),
+                "on": forms.DateField(label="接种日期"),
+                "vaccine": forms.CharField(label="疫苗名称", max_length=60, required=False),
+                "unit": forms.CharField(label="接种单位", max_length=120, required=False),
+            },
+            bulk=False,
+            note="登记本人的一次接种；针次最大的一次显示在人员信息中。",
+        ),
+    ]
+    panels = [Panel("people", "同住人员", household_of)]
+    empty = "还没有人员。可以新增一人，或导入摸排表。"
+
+    def save(self, actor, obj, *, values, version=None):
+        """Register or change; somebody registered already is linked to where the operator may see them (CL-3.5)."""
+        try:
+            return actions.save_person(actor, obj, values=values, version=version)
+        except actions.Registered as known:
+            if not self.rows(actor).filter(pk=known.person.pk).exists():
+                raise
+            address = reverse("desk:show", kwargs={"resource": self.name, "pk": known.person.pk})
+            said = format_html('该证件号已登记，不能重复登记：<a href="{}">查看{}</a>', address, known.person.name)
+            raise ValidationError({"number": said}) from None
+
+
+class DoseResource(Resource):
+    name = "doses"
+    label = "疫苗接种记录"
+    icon = "vaccine"
+    model = Dose
+    actions = ("view", "change", "delete", "export")
+    fields = ["dose", "vaccine", "on", "unit"]
+    readonly = ["person"]
+    columns = ["person", "person__region", "dose", "vaccine", "on", "unit"]
+    related = ["person__region"]
+    order = ["-pk"]
+    filters = [
+        Region("person__region", "所在辖区"),
+        Between("dose"),
+        Between("on"),
+        Contains("vaccine"),
+        Contains("unit"),
+    ]
+    search = ["person__name", "unit"]
+    search_hint = "姓名、接种单位"
+    panels = [Panel("people", "疫苗接种", lambda person: person.doses.order_by("dose"))]
+    moments = [
+        Moment(
+            "people",
+            lambda person: person.doses.all(),
+            at=lambda dose: dose.on,
+            text=lambda dose: "，".join(filter(None, [f"接种第{dose.dose}针", dose.vaccine, dose.unit])),
+        )
+    ]
+    empty = "还没有接种记录。在人员页面上登记接种，或导入接种表。"
+
+    def save(self, actor, obj, *, values, version=None):
+        return actions.save_dose(actor, obj, values=values, version=version)
+
+    def delete(self, actor, obj):
+        return actions.delete_dose(actor, obj)
+
+
+class TransferResource(Resource):
+    name = "transfers"
+    label = "迁移记录"
+    icon = "arrows-transfer-down"
+    model = Transfer
+    actions = ("view", "export")
+    readonly = ["person", "from_region", "to_region", "at", "by_name", "reason"]
+    columns = ["at", "person", "from_region", "to_region", "reason", "by_name"]
+    related = ["person", "from_region", "to_region"]
+    order = ["-pk"]
+    filters = [Region("from_region", "原村/社区"), Region("to_region", "现村/社区"), Between("at")]
+    search = ["person__name", "reason"]
+    search_hint = "姓名、事由"
+    panels = [Panel("people", "迁移记录", lambda person: person.transfers.all())]
+    moments = [
+        Moment(
+            "people",
+            lambda person: person.transfers.select_related("from_region", "to_region"),
+            at=lambda transfer: transfer.at,
+            text=lambda transfer: f"由{transfer.from_region}迁至{transfer.to_region}",
+        )
+    ]
+    empty = "还没有人员迁入或迁出。"
+
+
+RESOURCES = [PersonResource(), DoseResource(), TransferResource()]
