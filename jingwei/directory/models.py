@@ -123,9 +123,13 @@ class Organisation(Record):
     def __str__(self):
         return self.name
 
+    def own_path(self) -> str:
+        """The tree path as it follows from the parent."""
+        return f"{self.parent.path if self.parent else ''}{self.pk:06d}/"
+
     def save(self, *args, **kwargs):
         super().save(*args, **kwargs)
-        path = f"{self.parent.path if self.parent else ''}{self.pk:06d}/"
+        path = self.own_path()
         if path != self.path:
             old, self.path = self.path, path
             type(self).objects.filter(pk=self.pk).update(path=path)

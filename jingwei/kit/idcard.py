@@ -24,7 +24,7 @@ DOC_TYPES = {
     "811": "港澳台居民居住证",
     "990": "其他证件",
 }
-_SYNONYMS = {
+SYNONYMS = {
     "111": ["身份证", "二代证", "二代身份证", "第二代居民身份证", "中国居民身份证", "公民身份证"],
     "112": ["临时身份证"],
     "113": ["户口本"],
@@ -37,7 +37,7 @@ _SYNONYMS = {
     "811": ["港澳居民居住证", "台湾居民居住证", "港澳台居住证", "居住证"],
     "990": ["其他", "其它", "其它证件", "其他有效证件"],
 }
-_CODES = {word: code for code, label in DOC_TYPES.items() for word in [code, label, *_SYNONYMS[code]]}
+_CODES = {word: code for code, label in DOC_TYPES.items() for word in [code, label, *SYNONYMS[code]]}
 # These carry a citizen number, with check digit, birth date and sex.
 _CITIZEN = ["111", "112", "811"]
 

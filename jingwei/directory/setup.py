@@ -1,0 +1,282 @@
+"""First set-up of an instance: dictionaries, region tree, organisations, roles, demonstration logins (P-10.1).
+
+Every function fills only what is empty, so that nothing an administrator has changed is ever touched again.
+"""
+
+import csv
+import os
+from dataclasses import dataclass
+from functools import partial
+from importlib import resources
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from jingwei.base import audit, codes
+from jingwei.base.access import platform_actor
+from jingwei.base.models import Code
+from jingwei.directory import rules
+from jingwei.directory.hashers import random_password
+from jingwei.directory.models import (
+    Appointment,
+    Department,
+    KnownPermission,
+    Operator,
+    Organisation,
+    Post,
+    Region,
+    RetiredLogin,
+    Role,
+    login_key,
+)
+from jingwei.kit import idcard
+
+SETUP = platform_actor("系统初始化")
+
+
+def ensure_base():
+    """Everything an instance needs before the first person: dictionaries to demonstration logins."""
+    ensure_dictionaries()
+    ensure_regions()
+    ensure_organisations()
+    ensure_roles()
+    ensure_personas()
+
+
+def _table(name):
+    with resources.files("jingwei.directory").joinpath("data", name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def ensure_dictionaries():
+    """The dictionaries shipped: a dictionary without any word is filled (P-6.1, GB/T 2261.1, GB/T 3304, GA/T 517)."""
+    filled = set(Code.objects.values_list("kind", flat=True).distinct())
+    words = [row | {"synonyms": row["synonyms"].split(), "flag": row["flag"] == "是"} for row in _table("codes.csv")]
+    words += [
+        {"kind": "证件类型", "value": value, "label": label, "synonyms": idcard.SYNONYMS[value]}
+        for value, label in idcard.DOC_TYPES.items()
+    ]
+    rows = [Code(order=10 * order, **word) for order, word in enumerate(words) if word["kind"] not in filled]
+    Code.objects.bulk_create(rows)
+    codes.forget()
+
+
+def ensure_regions():
+    """The region tree of the demonstration district, if there is no region yet (P-1.1)."""
+    if not Region.objects.exists():
+        Region.objects.bulk_create(
+            Region(code=row["code"], name=row["name"], parent_id=row["parent"] or None)
+            for row in _table("regions.csv")
+        )
+
+
+# Offices of the district besides the district itself: name, departments with their posts.
+OFFICES = {
+    "区大数据服务中心": {"系统运维科": ["系统管理员"], "安全管理科": ["安全管理员"]},
+    "区审计局": {"信息审计科": ["审计管理员"]},
+    "区市场监督管理局": {"食品流通科": ["科长", "监管员"]},
+    "区商务局": {"市场运行科": ["科长", "监管员"]},
+    "区卫生健康局": {"疾控科": ["科长", "监管员"], "基层卫生科": ["科长", "科员"]},
+    "区文化体育和旅游局": {"市场管理科": ["科长", "监管员"]},
+    "区教育局": {"安全稳定科": ["科长", "监管员"]},
+    "场所码运维中心": {"运行部": ["主管", "运维员"]},
+}
+DISTRICT_POSTS = {"综合协调组": ["组长", "联络员"], "数据专班": ["组长", "数据员"]}
+TOWN_POSTS = {"防控办公室": ["主任", "数据员"]}
+VILLAGE_POSTS = {"综合服务站": ["站长", "网格员"]}
+
+
+@transaction.atomic
+def ensure_organisations():
+    """One organisation for every district, township and village of the tree, and the offices of each district."""
+    if Organisation.objects.exists():
+        return
+    tree = Region.objects.order_by("code")
+    district_of, town_of = {}, {}
+    for region in [region for region in tree if region.level == "区县"]:
+        district_of[region.code] = _add(None, region, f"{region.name}疫情防控指挥部", region.name, nature="1", kind="1")
+        _staff(district_of[region.code], DISTRICT_POSTS)
+        for name, departments in OFFICES.items():
+            _staff(_add(district_of[region.code], region, name, name, nature="1", kind="1"), departments)
+    for region in [region for region in tree if region.level == "街道乡镇"]:
+        street = region.name.endswith("街道")
+        name = region.name + ("办事处" if street else "人民政府")
+        town = _add(district_of[region.parent_id], region, name, region.name, nature="1", kind="4" if street else "3")
+        town_of[region.code] = town
+    _staff(next(iter(town_of.values())), TOWN_POSTS)
+    villages = []
+    for region in [region for region in tree if region.level == "社区村"]:
+        community = region.name.endswith("社区")
+        name = region.name + ("居民委员会" if community else "村民委员会")
+        villages.append(
+            Organisation(
+                parent=town_of[region.parent_id],
+                region=region,
+                name=name.replace("村村民", "村民"),
+                short_name=region.name,
+                nature="4",
+                kind="2" if community else "3",
+            )
+        )
+    Organisation.objects.bulk_create(villages)
+    for village in villages:
+        village.path = village.own_path()
+    Organisation.objects.bulk_update(villages, ["path"])
+    _staff(villages[0], VILLAGE_POSTS)
+
+
+def _add(parent, region, name, short_name, **values):
+    return Organisation.objects.create(parent=parent, region=region, name=name, short_name=short_name, **values)
+
+
+def _staff(organisation, departments):
+    for department, posts in departments.items():
+        made = Department.objects.create(organisation=organisation, name=department)
+        Post.objects.bulk_create(Post(department=made, name=post, order=i) for i, post in enumerate(posts))
+
+
+@dataclass(frozen=True)
+class ShippedRole:
+    """A role as installed: `holds(resource or page, action)` says which permissions it begins with."""
+
+    name: str
+    reach: str
+    holds: object
+    note: str
+
+
+def _operator(resource, action):
+    return rules.is_business(resource) or (resource in rules.LOOK_UP and action == "view")
+
+
+def _manager(resource, action):
+    return rules.is_business(resource) or action in rules.ORDINARY.get(resource, ())
+
+
+def _reader(resource, action):
+    return action in ("view", "statistics") and _operator(resource, action)
+
+
+def _own_office(resource, action):
+    return (resource, action) == ("organisations", "view")
+
+
+SHIPPED_ROLES = [
+    ShippedRole("区级管理员", Role.REGION, _manager, "全区业务数据，维护本区部门、职务和账号资料"),
+    ShippedRole("区级操作员", Role.REGION, _operator, "全区业务数据的查询、录入、导入、导出"),
+    ShippedRole("乡镇街道操作员", Role.REGION, _operator, "本乡镇（街道）业务数据的查询、录入、导入、导出"),
+    ShippedRole("村社区操作员", Role.REGION, _operator, "本村（社区）业务数据的查询、录入、导入、导出"),
+    ShippedRole("领导查阅", Role.REGION, _reader, "只看不改：列表和统计，证件号、电话脱敏"),
+    ShippedRole("场所运维", Role.BELOW, _own_office, "场所码运维单位"),
+    ShippedRole("场所监管", Role.BELOW, _own_office, "公共场所监管单位"),
+    *(
+        ShippedRole(kind, Role.EVERYTHING, partial(rules.administrator_holds, kind), f"三员分立：{note}，看不到业务数据")
+        for kind, note in [
+            (rules.SYSTEM, "机构、区划、字典、参数、菜单、任务"),
+            (rules.SECURITY, "账号、任职、角色与授权"),
+            (rules.AUDIT, "操作日志与登录日志"),
+        ]
+    ),
+]
+
+
+@transaction.atomic
+def ensure_roles():
+    """The shipped roles. A permission the platform has gained since is offered to them once."""
+    from jingwei import menu  # it imports every package's faces
+
+    known = set(KnownPermission.objects.values_list("name", flat=True))
+    gained = [permission for permission in menu.permissions() if permission not in known]
+    roles = {role.name: role for role in Role.objects.select_for_update()}
+    for shipped in SHIPPED_ROLES:
+        role = roles.get(shipped.name)
+        if role is None and known:
+            continue  # deleted or renamed by an administrator
+        role = role or Role(name=shipped.name, reach=shipped.reach, note=shipped.note)
+        offered = [p for p in gained if p not in role.permissions and shipped.holds(*p.split("."))]
+        if offered or role.pk is None:
+            role.permissions = [*role.permissions, *offered]
+            role.administrator = rules.administrator_kind(role.permissions)
+            role.version += role.pk is not None
+            role.save()
+    KnownPermission.objects.bulk_create(KnownPermission(name=permission) for permission in gained)
+
+
+@dataclass(frozen=True)
+class Persona:
+    """A demonstration login in the organisation `office`, with a shipped role or none."""
+
+    login: str
+    name: str
+    role: str
+    office: str  # an office's name, or "<level> <place>": that region of the tree, by code, from 0
+    use: str
+    use_english: str
+
+
+PERSONAS = [
+    Persona("district", "区级演示账号", "区级管理员", "区县 0", "全区的数据", "the whole district"),
+    Persona("town", "乡镇演示账号", "乡镇街道操作员", "街道乡镇 0", "第一个乡镇（街道）的数据", "the first township"),
+    Persona("village", "村居演示账号", "村社区操作员", "社区村 0", "其第一个村（社区）的数据", "its first village"),
+    Persona("othertown", "邻镇演示账号", "乡镇街道操作员", "街道乡镇 1", "第二个乡镇（街道）的数据", "the second township"),
+    Persona("nobody", "无权演示账号", "", "区县 0", "没有任何权限", "no grants at all"),
+    Persona("venueops", "运维演示账号", "场所运维", "场所码运维中心", "场所码运维", "operates the venues"),
+    Persona("regulator", "监管演示账号", "场所监管", "区市场监督管理局", "公共场所监管", "regulates public places"),
+    Persona("sysadmin", "系统管理员", rules.SYSTEM, "区大数据服务中心", "机构、字典、参数、菜单、任务", "system administrator"),
+    Persona("secadmin", "安全管理员", rules.SECURITY, "区大数据服务中心", "账号、任职、角色", "security administrator"),
+    Persona("auditadmin", "审计管理员", rules.AUDIT, "区审计局", "操作日志、登录日志", "audit administrator"),
+]
+
+
+def _office(named):
+    """The organisation a persona works for, None if there is none such."""
+    level, _, place = named.partition(" ")
+    if not place:
+        return Organisation.objects.filter(name=named).order_by("pk").first()
+    of_level = [region for region in Region.objects.order_by("code") if region.level == level]
+    return Organisation.objects.filter(region__in=of_level[int(place) :][:1]).order_by("pk").first()
+
+
+@transaction.atomic
+def ensure_personas():
+    """The demonstration logins with random passwords, told once in `JINGWEI_HOME/demo-logins.txt` (mode 0600)."""
+    names = [persona.login for persona in PERSONAS]
+    there = set(Operator.objects.filter(login_key__in=names).values_list("login_key", flat=True))
+    there |= set(RetiredLogin.objects.filter(login_key__in=names).values_list("login_key", flat=True))
+    made = []
+    for persona in PERSONAS:
+        office = _office(persona.office)
+        if persona.login in there or office is None:
+            continue
+        password = random_password()
+        operator = Operator(
+            login=persona.login,
+            login_key=login_key(persona.login),
+            name=persona.name,
+            organisation=office,
+            must_change_password=False,  # an account for demonstrations, its password told in the file
+            password_at=timezone.now(),
+        )
+        operator.set_password(password)
+        operator.save()
+        if persona.role:
+            appointment = Appointment.objects.create(operator=operator, organisation=office)
+            appointment.roles.set(Role.objects.filter(name=persona.role))
+        audit.record(SETUP, "新增", operator, resource="operators", reason="演示账号", role=persona.role)
+        made.append((persona, password))
+    if made:
+        _tell_logins(made)
+
+
+def _tell_logins(made):
+    """Add the new logins to the file. It is written before the transaction ends: no account without password."""
+    path = settings.JINGWEI_HOME / "demo-logins.txt"
+    lines = ["# 演示账号，口令由首次启动时随机生成 · Demonstration logins, passwords made at first start\n"]
+    lines += ["# 登录名 login\t口令 password\t姓名 name\t用途 what for\n"]
+    lines += [
+        f"{persona.login}\t{password}\t{persona.name}\t{persona.use} · {persona.use_english}\n"
+        for persona, password in made
+    ]
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="utf-8") as file:
+        file.writelines(lines)
