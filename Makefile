@@ -17,7 +17,8 @@ run: $(RUNTIME)  ## start everything and keep it running (PORT=8000, JINGWEI_HOM
 	@exec .venv/bin/jingwei up
 
 test: $(DEV)  ## run the tests (ARGS="-k name" chooses)
-	@tools/install-browser.sh
+	@command -v chromium >/dev/null || tools/install.sh chromium
+	@fc-list :lang=zh 2>/dev/null | grep -q . || tools/install.sh fontconfig fonts-wqy-zenhei
 	@.venv/bin/python -m pytest -n 2 $(ARGS)
 
 lint: $(DEV)  ## check style and form
@@ -45,8 +46,9 @@ screenshots: $(DEV)  ## make the pictures of the README
 	@.venv/bin/python tools/screenshots.py
 
 .venv/bin/python:
-	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
-	  echo "无法建立虚拟环境：请安装 Python 3.11 及 venv 模块（Debian：apt install python3.11-venv）。" >&2; exit 2; }
+	@command -v $(PYTHON) >/dev/null || tools/install.sh python3.11
+	@$(PYTHON) -c "import ensurepip" 2>/dev/null || tools/install.sh python3.11-venv
+	@$(PYTHON) -m venv .venv
 
 $(RUNTIME): requirements.lock pyproject.toml | .venv/bin/python
 	@echo "正在安装运行所需的软件包……"
