@@ -151,8 +151,8 @@ def sexes(numbers: pl.Series) -> pl.Series:
 
 def age_on(births: pl.Series, day: date) -> pl.Series:
     """Completed years on this day (周岁; the birthday itself counts) for a pl.Date series."""
-    before_birthday = births.dt.month() * 100 + births.dt.day().cast(pl.Int32) > day.month * 100 + day.day
-    return day.year - births.dt.year() - before_birthday.cast(pl.Int32)
+    month_and_day = births.dt.month().cast(pl.Int32) * 100 + births.dt.day()
+    return day.year - births.dt.year() - (month_and_day > day.month * 100 + day.day).cast(pl.Int32)
 
 
 def _digits(first17):
