@@ -1,7 +1,8 @@
 """What every test stands on: an instance of its own, with one database per worker.
 
-The database `jingwei` of the run's embedded server is set up once and then only copied: a worker gets a copy
-at its start, and again after each test that commits, since an append-only table cannot be emptied.
+The database `jingwei` of the run's embedded server is set up once, as by a first start with DEMO=0, and then
+only copied: a worker gets a copy at its start, and again after each test that commits, since an append-only
+table cannot be emptied.
 """
 
 import fcntl
@@ -17,6 +18,7 @@ from django.test import TransactionTestCase
 
 from jingwei import embedded
 from jingwei.base.crypto import create_key_ring
+from jingwei.directory.setup import ensure_base
 
 # How fast the machine is says nothing about the code.
 hypothesis.settings.register_profile("jingwei", deadline=None)
@@ -45,6 +47,7 @@ def django_db_setup(django_test_environment, django_db_blocker, worker_id):
             fcntl.flock(lock, fcntl.LOCK_EX)
             if lock.tell() == 0:
                 call_command("migrate", verbosity=0)
+                ensure_base()
                 lock.write("made")
             copy_database(name)
         connection.settings_dict["NAME"] = name

@@ -156,8 +156,8 @@ class Server:
         new.rename(self.folder)
 
     def _launch(self):
-        self._clear_remains()
         sockets = socket_folder(self.folder)
+        self._clear_remains(sockets)
         if sockets != self.folder:
             self._own_folder(sockets)
         if self.log.exists():
@@ -174,8 +174,8 @@ class Server:
             )
         return psutil.Process(self._child.pid)
 
-    def _clear_remains(self):
-        """Remove what a killed server leaves: children that still hold its memory, and its pid file."""
+    def _clear_remains(self, sockets):
+        """Remove what a killed server leaves: children that still hold its memory, and its pid files."""
         orphans = [process for process in psutil.process_iter() if self._is_ours(process)]
         for sent in [signal.SIGTERM, signal.SIGQUIT, signal.SIGKILL]:
             # They notice the death of the postmaster by themselves, unless they are busy.
@@ -183,8 +183,9 @@ class Server:
             for process in orphans:
                 process.send_signal(sent)
         psutil.wait_procs(orphans, timeout=5)
-        # The number in it may by now belong to a stranger, for whose sake PostgreSQL would refuse to start.
+        # The number in them may by now belong to a stranger, for whose sake PostgreSQL would refuse to start.
         (self.folder / "postmaster.pid").unlink(missing_ok=True)
+        (sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 
     def _own_folder(self, sockets):
         owner = self.folder.stat()

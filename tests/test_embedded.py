@@ -80,7 +80,10 @@ def test_a_killed_server_comes_back_with_what_was_committed(folder):
 def test_a_pid_file_that_names_a_stranger_does_not_hinder_the_start(folder):
     with embedded.Server(folder):
         store_a_row(folder)
-    (folder / "postmaster.pid").write_text(f"{os.getpid()}\n{folder}\n1\n5432\n{folder}\n\n1 1\nready\n")
+    stranger = f"{os.getpid()}\n{folder}\n1\n5432\n{folder}\n\n1 1\nready\n"
+    for name in ["postmaster.pid", ".s.PGSQL.5432.lock"]:
+        (folder / name).write_text(stranger)
+        os.chown(folder / name, folder.stat().st_uid, folder.stat().st_gid)
     with embedded.Server(folder):
         assert rows(folder) == [("kept",)]
 

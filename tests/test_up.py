@@ -1,0 +1,189 @@
+"""`jingwei up`: one command starts everything, stops everything, and survives the death of any part."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from jingwei import embedded
+from jingwei.cli.up import MARK
+
+pytestmark = pytest.mark.req("P-10.1")
+JINGWEI = Path(sys.executable).with_name("jingwei")
+
+
+class Instance:
+    """An instance in a folder of its own, driven as an operator would."""
+
+    def __init__(self, home):
+        self.home = home
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+        self.environment = environment | {"JINGWEI_HOME": str(home), "PORT": str(self.port), "DEMO": "0"}
+        self.environment["DJANGO_SETTINGS_MODULE"] = "jingwei.settings"
+        self.process = None
+
+    def start(self):
+        """Start it and wait for its last line; returns all lines."""
+        self.process = subprocess.Popen(
+            [JINGWEI, "up"], env=self.environment, stdout=subprocess.PIPE, text=True
+        )
+        lines = []
+        for line in self.process.stdout:
+            lines.append(line.strip())
+            if line.startswith("ready"):
+                return lines
+        pytest.fail("\n".join(lines))
+
+    def stop(self, sent=signal.SIGTERM):
+        """Stop it and return its exit code."""
+        self.process.send_signal(sent)
+        self.process.communicate(timeout=30)
+        return self.process.returncode
+
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def run(self, *arguments):
+        command = [JINGWEI, *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
+
+    def answers(self):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=5) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def parts(self, words):
+        """Its processes whose command line has these words."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == str(self.home) and words in " ".join(process.cmdline()):
+                    found.append(process)
+            except psutil.Error:
+                pass
+        return found
+
+    def postmaster(self):
+        return psutil.Process(int((self.home / "pg" / "postmaster.pid").read_text().split()[0]))
+
+    def operators(self):
+        with psycopg.connect(embedded.url(self.home / "pg")) as connection:
+            return connection.execute("SELECT count(*) FROM directory_operator").fetchone()[0]
+
+
+@pytest.fixture(scope="module")
+def one_instance(tmp_path_factory):
+    instance = Instance(tmp_path_factory.mktemp("home"))
+    yield instance
+    if instance.is_running():
+        instance.stop()
+
+
+@pytest.fixture
+def instance(one_instance):
+    """A running instance, whatever the test before has done to it."""
+    if not one_instance.is_running():
+        one_instance.start()
+    return one_instance
+
+
+def wait_for(fact):
+    deadline = time.monotonic() + 30
+    while not fact():
+        assert time.monotonic() < deadline, "not within 30 seconds"
+        time.sleep(0.2)
+
+
+def test_it_says_where_the_instance_and_the_logins_are(tmp_path):
+    instance = Instance(tmp_path)
+    *told, last = instance.start()
+    logins = tmp_path / "demo-logins.txt"
+    assert any(str(logins) in line for line in told)
+    assert last == f"ready http://127.0.0.1:{instance.port}/"
+    assert logins.stat().st_mode & 0o077 == 0
+    assert instance.answers()
+    assert instance.stop() == 0
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_everything_and_a_new_start_has_it_all(instance, sent):
+    operators, postmaster = instance.operators(), instance.postmaster()
+    assert instance.stop(sent) == 0
+    assert not instance.parts("") and not postmaster.is_running()
+    instance.start()
+    assert instance.operators() == operators > 0
+
+
+def test_a_second_start_on_the_same_instance_is_refused(instance):
+    refused = instance.run("up")
+    assert refused.returncode == 2
+    assert "已经在运行" in refused.stderr
+
+
+def test_a_port_in_use_is_refused(tmp_path):
+    instance = Instance(tmp_path)
+    with socket.create_server(("127.0.0.1", instance.port)):
+        refused = instance.run("up")
+    assert refused.returncode == 2
+    assert f"端口 {instance.port}" in refused.stderr
+
+
+def test_a_lost_key_ring_is_not_replaced(instance):
+    instance.stop()
+    (instance.home / "keys.json").rename(instance.home / "elsewhere.json")
+    refused = instance.run("up")
+    assert refused.returncode == 2
+    assert "密钥文件" in refused.stderr
+    assert not (instance.home / "keys.json").exists()
+    (instance.home / "elsewhere.json").rename(instance.home / "keys.json")
+
+
+@pytest.mark.parametrize("words", ["granian", "procrastinate worker"])
+def test_a_killed_part_is_started_again(instance, words):
+    killed = instance.parts(words)
+    for process in killed:
+        process.kill()
+    wait_for(lambda: set(instance.parts(words)) - set(killed) and instance.answers())
+
+
+def test_a_killed_database_is_started_again(instance):
+    killed = instance.postmaster()
+    killed.kill()
+    killed.wait()
+    wait_for(instance.answers)
+    assert instance.is_running() and instance.operators() > 0
+
+
+def test_after_a_kill_of_everything_at_once_it_starts_again(instance):
+    operators = instance.operators()
+    for process in [psutil.Process(instance.process.pid), *instance.parts(""), instance.postmaster()]:
+        process.kill()
+    instance.process.communicate()
+    instance.start()
+    assert instance.operators() == operators
+
+
+def test_after_a_kill_of_the_command_alone_it_starts_again(instance):
+    instance.process.kill()
+    instance.process.communicate()
+    instance.start()
+    assert instance.answers()
+
+
+def test_a_command_without_an_instance_says_what_to_do(tmp_path):
+    refused = Instance(tmp_path).run("rows", "people", "--as", "village")
+    assert refused.returncode == 2
+    assert "make run" in refused.stderr
