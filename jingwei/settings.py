@@ -175,6 +175,10 @@ USE_I18N = True
 TIME_ZONE = "Asia/Shanghai"
 USE_TZ = True
 
+# Background jobs: the platform keeps their record itself. A worker that ends tells running jobs to stop; they
+# go on when one starts again.
+PROCRASTINATE_WORKER_DEFAULTS = {"delete_jobs": "successful", "shutdown_graceful_timeout": 1.0}
+
 # One line per event on the error stream; whoever starts the process decides which file it becomes.
 LOGGING = {
     "version": 1,
@@ -184,6 +188,6 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         "django": {"handlers": [], "level": "INFO"},
-        "procrastinate.blueprints": {"level": "WARNING"},  # it greets every command
+        "procrastinate": {"level": "WARNING"},  # it would tell of each look for stalled jobs
     },
 }

@@ -1,0 +1,137 @@
+"""Rows of a list as a workbook or a text table: the page, chosen rows, the whole result (P-5.4).
+
+Few rows come at once; more are written by a background job into the job centre. Both write the same selection
+chunk by chunk, masked unless the operator may see clear values and says why (P-4.3).
+"""
+
+import io
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import QueryDict
+from django.utils import timezone
+
+from jingwei.base import audit
+from jingwei.base.models import Job
+from jingwei.desk import files, jobs
+from jingwei.desk.lists import Selection, with_keys
+from jingwei.desk.tables import FORMATS
+
+AT_ONCE = 2_000  # rows that a request waits for
+CHUNK = 5_000  # rows whose personal values are opened in one go
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What an operator wants exported, as a form says it and a job keeps it."""
+
+    query: str = ""  # the selection as in the list's address
+    keys: Sequence[str] = ()  # only these rows of it
+    format: str = "xlsx"
+    everything: bool = False  # every column of the list, not only those the operator shows
+    clear: bool = False
+    reason: str = ""
+
+
+def selection_of(resource, actor, wish) -> Selection:
+    """The rows and columns of a wish, within the scope of the actor's export permission.
+
+    PermissionDenied and ValidationError say what stands against it.
+    """
+    require_export(resource, actor, clear=wish.clear, reason=wish.reason)
+    selection = Selection(resource, actor, QueryDict(wish.query), action="export")
+    if wish.keys:
+        selection.rows = with_keys(selection.rows, wish.keys)
+    check(selection, clear=wish.clear)
+    return selection
+
+
+def require_export(resource, actor, *, clear, reason):
+    """Refuse an export that the actor may not make."""
+    if not actor.may(f"{resource.name}.export"):
+        raise PermissionDenied(f"您没有导出“{resource.label}”的权限。")
+    if clear and not actor.may(f"{resource.name}.clear"):
+        raise PermissionDenied(f"您没有查看“{resource.label}”明文的权限，只能导出打星号的内容。")
+    if clear and not reason.strip():
+        raise ValidationError("导出明文须填写事由，它会记入操作日志。")
+
+
+def check(selection, *, clear):
+    """Refuse a selection that cannot be read, or whose rows are not all the actor's to see in clear."""
+    if selection.refusals:
+        raise ValidationError(selection.refusals)
+    resource, actor = selection.resource, selection.actor
+    # The two permissions may have been granted for different territories.
+    reach = actor.data_scope(f"{resource.name}.clear")
+    if clear and not reach.covers(actor.data_scope(selection.permission)):
+        if selection.rows.exclude(pk__in=resource.rows(actor, "clear").values("pk")).exists():
+            raise ValidationError("所选数据中有些不在您可以查看明文的范围内。请缩小范围，或不导出明文。")
+
+
+def write(selection, columns, table, *, clear, limit=None, report=lambda done: None) -> int:
+    """Write all rows of a selection into an open table; the number of rows."""
+    done = 0
+    with closing(selection.chunks(CHUNK, columns, limit)) as chunks:
+        for rows in chunks:
+            table.write([[column.value(row, clear) for column in columns] for row in rows])
+            done += len(rows)
+            report(done)
+    return done
+
+
+def record(selection, columns, *, count, clear, reason, file_format):
+    """The line of an export in the operation log. What was searched for may be personal and stays out."""
+    resource = selection.resource
+    audit.record(
+        selection.actor,
+        "导出",
+        resource=resource.name,
+        label=f"{resource.label} {count:,} 行",
+        reason=reason,
+        行数=count,
+        列=[column.heading for column in columns],
+        明文="是" if clear else "否",
+        格式=file_format,
+        筛选=[control.label for control in selection.controls if control.is_set],
+    )
+
+
+def file_name(resource, file_format) -> str:
+    """The name an exported file gets: "人员-20261120-0915.xlsx"."""
+    return f"{resource.label}-{timezone.localtime():%Y%m%d-%H%M}.{file_format}"
+
+
+def at_once(resource, actor, wish, selection) -> bytes:
+    """The content of a small export."""
+    content, columns = io.BytesIO(), selection.columns(wish.everything)
+    with FORMATS[wish.format](content, resource.label, [column.heading for column in columns]) as table:
+        count = write(selection, columns, table, clear=wish.clear)
+    record(selection, columns, count=count, clear=wish.clear, reason=wish.reason, file_format=wish.format)
+    return content.getvalue()
+
+
+def in_background(resource, actor, wish) -> Job:
+    """Have an export written by the worker."""
+    options = {name: value for name, value in asdict(wish).items() if name != "query"}
+    arguments = {"resource": resource.name, "wish": options}
+    return jobs.start(actor, "export", f"导出 {resource.label}", arguments, query=wish.query)
+
+
+def export_file(resource, actor, job, report) -> dict:
+    """Work of the kind of job `export`: the file, for whoever asked for it."""
+    wish = Wish(query=job.query.clear() if job.query else "", **job.arguments["wish"])
+    selection = selection_of(resource, actor, wish)
+    columns, total = selection.columns(wish.everything), selection.total(bound=None).number
+    with files.create(job.owner, file_name(resource, wish.format)) as file:
+        with FORMATS[wish.format](file, resource.label, [column.heading for column in columns]) as table:
+            count = write(
+                selection,
+                columns,
+                table,
+                clear=wish.clear,
+                report=lambda done: report(done, max(done, total)),
+            )
+    record(selection, columns, count=count, clear=wish.clear, reason=wish.reason, file_format=wish.format)
+    return {"message": f"共 {count:,} 行。", "file": file.stored}

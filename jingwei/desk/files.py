@@ -1,0 +1,210 @@
+"""Files of operators: uploads, exports, error workbooks (P-5.4).
+
+They hold personal data and lie on disk for days, so their content is sealed too (P-4.1, SEC-13). A file is::
+
+    4 bytes "JWF1" | 2 bytes length | its key, sealed by the crypto provider | blocks
+
+A block is SM4-GCM over up to 1 MiB with its tag behind it. Its nonce is its number and whether it is the
+last, so that no block can be changed, moved, repeated or cut off.
+"""
+
+import errno
+import os
+import uuid
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.ciphers.algorithms import SM4
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import Http404, StreamingHttpResponse
+from django.utils import timezone
+from django.utils.http import content_disposition_header
+
+from jingwei.base import audit
+from jingwei.base.crypto import Column, provider
+from jingwei.base.models import StoredFile
+from jingwei.base.parameters import Parameter
+
+KEEP_DAYS = Parameter("files.keep_days", "上传和导出文件保存", 7, unit="天", low=1, high=90)
+
+MARK = b"JWF1"
+BLOCK = 2**20
+TAG = 16
+FILE_KEYS = Column("files.key", searchable=False)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class DiskFull(ValidationError):
+    """The file could not be written, and nothing of it is left."""
+
+    def __init__(self):
+        super().__init__("服务器磁盘空间不足，文件没有保存。请联系系统管理员清理磁盘后重试。")
+
+
+class Damaged(ValidationError):
+    """The file on disk is not the one that was written."""
+
+    def __init__(self):
+        super().__init__("文件已损坏，无法读取。请重新上传或重新导出。")
+
+
+def folder() -> Path:
+    """Where the files of this instance lie."""
+    return settings.JINGWEI_HOME / "files"
+
+
+def place(pk) -> Path:
+    """Where the file of that number lies."""
+    return folder() / pk.hex[:2] / str(pk)
+
+
+@contextmanager
+def create(owner, name):
+    """Write a new file of the operator `owner`: `with create(7, "名单.xlsx") as file: file.write(...)`.
+
+    When the block ends well, `file.stored` is its StoredFile; before that nobody can see it, and when the
+    block fails nothing of it is left. DiskFull in words.
+    """
+    pk = uuid.uuid4()
+    path, draft = place(pk), place(pk).with_suffix(".new")
+    try:
+        for parent in (folder(), path.parent):
+            parent.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "wb") as raw:
+            file = SealedWriter(raw)
+            yield file
+            file.finish()
+            os.fsync(descriptor)
+        draft.rename(path)
+        file.stored = StoredFile.objects.create(
+            id=pk,
+            name=name,
+            size=file.size,
+            owner=owner,
+            expires_at=timezone.now() + timedelta(days=KEEP_DAYS.value()),
+        )
+    except BaseException as error:
+        draft.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise DiskFull() from error
+        raise
+
+
+class SealedWriter:
+    """A file object that seals what is written to it; `size` counts the clear bytes."""
+
+    def __init__(self, raw):
+        self.raw, self.size, self.number = raw, 0, 0
+        self.waiting = bytearray()
+        self.key = provider().random(16)
+        [sealed] = provider().encrypt(FILE_KEYS, [self.key.hex()])
+        raw.write(MARK + len(sealed).to_bytes(2, "big") + sealed)
+
+    def write(self, data):
+        self.waiting += data
+        self.size += len(data)
+        # The last block is known only at the end, so one full block always waits.
+        while len(self.waiting) > BLOCK:
+            self._seal(bytes(self.waiting[:BLOCK]), last=False)
+            del self.waiting[:BLOCK]
+        return len(data)
+
+    def flush(self):
+        """Nothing: a block is written when it is full."""
+
+    def finish(self):
+        """Write the last block."""
+        self._seal(bytes(self.waiting), last=True)
+        self.raw.flush()
+
+    def _seal(self, block, *, last):
+        cipher = Cipher(SM4(self.key), modes.GCM(_nonce(self.number, last))).encryptor()
+        self.raw.write(cipher.update(block) + cipher.finalize() + cipher.tag)
+        self.number += 1
+
+
+def _nonce(number, last):
+    return number.to_bytes(11, "big") + bytes([last])
+
+
+def blocks(stored):
+    """The clear content of a file, block by block; Damaged where it is not what was written."""
+    with open(place(stored.pk), "rb") as raw:
+        try:
+            if raw.read(len(MARK)) != MARK:
+                raise Damaged()
+            sealed = raw.read(int.from_bytes(raw.read(2), "big"))
+            key = bytes.fromhex(provider().decrypt(FILE_KEYS, [sealed])[0])
+            block = raw.read(BLOCK + TAG)
+            for number in count():
+                following = raw.read(BLOCK + TAG)
+                mode = modes.GCM(_nonce(number, not following), block[-TAG:])
+                cipher = Cipher(SM4(key), mode).decryptor()
+                yield cipher.update(block[:-TAG]) + cipher.finalize()
+                if not following:
+                    return
+                block = following
+        except (InvalidTag, ValueError):
+            raise Damaged() from None
+
+
+@contextmanager
+def clear_path(stored):
+    """A path under which this process reads the file in clear for as long as the block lasts.
+
+    It lies in memory only and has no name in any folder.
+    """
+    descriptor = os.memfd_create("file")
+    with open(descriptor, "wb") as memory:
+        for block in blocks(stored):
+            memory.write(block)
+        memory.flush()
+        yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+
+
+def remove(stored):
+    """Delete a file, its content too, when the transaction commits (SEC-18)."""
+    path = place(stored.pk)
+    stored.delete()
+    transaction.on_commit(lambda: path.unlink(missing_ok=True))
+
+
+def download(request, pk):
+    """Give a file to its owner, and leave a line in the operation log."""
+    stored = StoredFile.objects.filter(
+        pk=pk, owner=request.actor.operator_id, expires_at__gt=timezone.now()
+    ).first()
+    if stored is None or not place(stored.pk).exists():
+        raise Http404("文件不存在，或已超过保存期限。")
+    audit.record(request.actor, "下载", stored, resource="files")
+    response = StreamingHttpResponse(blocks(stored), content_type="application/octet-stream")
+    response.headers["Content-Length"] = stored.size
+    response.headers["Content-Disposition"] = content_disposition_header(True, stored.name)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def clean_up(actor, job, report):
+    """Kind of job: delete expired files, and what a killed process left in the folder."""
+    expired = list(StoredFile.objects.filter(expires_at__lte=timezone.now()))
+    for stored in expired:
+        with transaction.atomic():
+            remove(stored)
+    # A file being written has no row yet; one that is a day old never will.
+    yesterday = timezone.now().timestamp() - timedelta(days=1).total_seconds()
+    known = {str(pk) for pk in StoredFile.objects.values_list("pk", flat=True)}
+    left = [
+        path for path in folder().glob("*/*") if path.name not in known and path.stat().st_mtime < yesterday
+    ]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return {"message": f"清理了 {len(expired)} 个过期文件、{len(left)} 个残留文件。"}

@@ -1,0 +1,71 @@
+"""What the worker runs: the kinds of background jobs and the timetable (P-6.3).
+
+procrastinate imports this module in the worker and, for the timetable, wherever Django runs.
+"""
+
+from dataclasses import dataclass
+
+from procrastinate.contrib.django import app
+
+from jingwei.base.access import platform_actor
+from jingwei.base.models import Job
+from jingwei.desk import exports, files, jobs
+
+
+def of_resource(work):
+    """A kind of job whose work gets the resource that its arguments name first."""
+
+    def with_resource(actor, job, report):
+        from jingwei import menu  # it imports every package's faces
+
+        return work(menu.resource(job.arguments["resource"]), actor, job, report)
+
+    return with_resource
+
+
+# Functions (actor, job, report) by the kind of job; see `jobs.run`.
+KINDS = {
+    "export": of_resource(exports.export_file),
+    "clean-files": files.clean_up,
+    "clean-jobs": jobs.clean_up,
+}
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A job that the timetable starts. `cron` in UTC, which procrastinate's clock goes by."""
+
+    kind: str
+    label: str
+    cron: str
+
+
+TIMETABLE = [
+    Scheduled("clean-files", "清理过期文件", "10 * * * *"),
+    Scheduled("clean-jobs", "清理任务记录", "20 19 * * *"),
+]
+
+
+@app.task(name=jobs.TASK, pass_context=True)
+def run_job(context, *, job_id):
+    """Run one job."""
+    jobs.run(KINDS, job_id, stopping=context.should_abort)
+
+
+@app.task(name="desk.run_scheduled")
+def run_scheduled(timestamp, *, kind):
+    """Start a job of the timetable, unless the last one still runs."""
+    scheduled = next(entry for entry in TIMETABLE if entry.kind == kind)
+    if not Job.objects.filter(kind=kind, state__in=(Job.WAITING, Job.RUNNING)).exists():
+        jobs.start(platform_actor("定时任务"), kind, scheduled.label, {})
+
+
+for entry in TIMETABLE:
+    app.periodic(cron=entry.cron, periodic_id=entry.kind, task_kwargs={"kind": entry.kind})(run_scheduled)
+
+
+@app.periodic(cron="* * * * * */10")
+@app.task(name="desk.take_up_stalled", queueing_lock="desk.take_up_stalled")
+def take_up_stalled(timestamp):
+    """Look for jobs whose worker is gone, also right after a worker starts."""
+    jobs.take_up_stalled()
