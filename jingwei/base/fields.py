@@ -242,9 +242,11 @@ class GramsField(ArrayField):
     recognised after decryption, by `jingwei.kit.text.fold` of both sides.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, verbose_name=None, **kwargs):
         filled = {"null": True, "blank": True, "editable": False}  # by the program, not by people
-        super().__init__(*args, **{**kwargs, **filled, "base_field": models.IntegerField()})
+        super().__init__(
+            verbose_name=verbose_name, **{**kwargs, **filled, "base_field": models.IntegerField()}
+        )
 
     def deconstruct(self):
         name, path, args, kwargs = super().deconstruct()
