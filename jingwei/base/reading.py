@@ -74,7 +74,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Wanted:
-    """A column to look for: its name, the words that may head it (its own first), whether it must be there."""
+    """A column to look for: the words that may head it, its own first, and whether it must be there."""
 
     name: str
     words: Sequence[str]

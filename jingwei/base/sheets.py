@@ -1,20 +1,25 @@
 """What a kind of source sheet looks like, and the one pass that cleans and checks its rows (P-5.3, CL-6.2).
 
 `clean_frame` is the only place where raw cells become values: the import gives it a whole sheet, the form a
-sheet of one row.
+sheet of one row (`clean_row`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.utils import timezone
 
+from jingwei.base import columns
+from jingwei.base.access import Actor
+from jingwei.base.codes import CodeField
 from jingwei.base.columns import Context, Type
+from jingwei.base.fields import Sealed, SealedField
+from jingwei.base.reading import ROW, Wanted
 from jingwei.kit.column import Cleaned
-from jingwei.kit.text import tidy
-
-ROW = "__row"  # number of the row in the sheet as Excel shows it
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,11 @@ class Sheet:
     model: Any = None
     columns: Sequence[SheetColumn] = ()
     key: Sequence[str] = ()
-    example: dict[str, str] = {}  # an example row of the template, by column name
-
+    example: Mapping[str, str] = {}  # an example row of the template, by column name
+    notes: Sequence[str] = ()  # sentences for the template
     derived: Sequence[str] = ()  # model fields that `derive` gives
+    watched: str = ""  # a column whose changes `on_change` is told
+    elsewhere = "这条记录已在其他辖区登记，不能在此导入"  # refusal of a row that exists outside the scope
 
     def derive(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The columns `derived` of whole rows (stored values merged with new ones, all in clear).
@@ -55,9 +62,26 @@ class Sheet:
         """
         return rows.select()
 
+    def on_change(self, actor: Actor, changes: Sequence[tuple[int, Any, Any]], reason: str):
+        """A load changed the watched column of existing rows: (id, old, new). Called in its transaction."""
+
     def column(self, name) -> SheetColumn | None:
         """The column of that name."""
         return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def stored(self) -> list[SheetColumn]:
+        """The columns that are model fields."""
+        return [column for column in self.columns if column.stored]
+
+    def wanted(self) -> list[Wanted]:
+        """The columns as the reader looks for them."""
+        return [
+            Wanted(
+                column.name, [column.heading, *column.synonyms], column.required or column.name in self.key
+            )
+            for column in self.columns
+        ]
 
 
 @dataclass
@@ -75,11 +99,11 @@ class CleanedFrame:
     rules: dict[str, int] = field(default_factory=dict)
 
 
-MESSAGES = {ROW: pl.Int64, "column": pl.Utf8, "reason": pl.Utf8}
+MESSAGES = {ROW: pl.Int64, "column": pl.String, "reason": pl.String}
 
 
 def clean_frame(sheet: Sheet, raw: pl.DataFrame, context: Context, only: Sequence[str] = ()) -> CleanedFrame:
-    """Clean and check all rows of `raw` (ROW and Utf8 columns named as the sheet's; missing ones are empty).
+    """Clean and check all rows of `raw` (ROW and String columns named as the sheet's; missing ones are empty).
 
     `only` limits the columns that are cleaned and required, for an update by a form that shows just these.
     """
@@ -89,43 +113,176 @@ def clean_frame(sheet: Sheet, raw: pl.DataFrame, context: Context, only: Sequenc
     for column in sheet.columns:
         if only and column.name not in only:
             continue
-        cells = raw[column.name] if column.name in raw.columns else pl.Series([None] * len(raw), dtype=pl.Utf8)
+        nothing = pl.repeat(None, len(raw), dtype=pl.String, eager=True)
+        cells = raw[column.name] if column.name in raw.columns else nothing
         cleaned = column.type.clean(cells, context)
-        context.done[column.name] = cleaned.values
+        context.done[column.name] = cleaned.values.cast(column.type.dtype)
         for name, corrected in cleaned.rules.items():
-            rules[name] = rules.get(name, 0) + int(corrected.fill_null(False).sum())
+            rules[name] = rules.get(name, 0) + corrected.sum()
         (warned if column.lenient else refused).append(_messages(rows, column.name, cleaned.errors))
-        refused += [_messages(rows, name, errors) for name, errors in _errors_elsewhere(cleaned)]
+        refused += [_messages(rows, name, errors) for name, errors in cleaned.elsewhere.items()]
         if column.required:
-            missing = cleaned.values.is_null() & cleaned.errors.is_null()
-            reason = pl.select(pl.when(missing).then(pl.lit(f"{column.heading}不能为空，请填写"))).to_series()
-            refused.append(_messages(rows, column.name, reason))
+            refused.append(_messages(rows, column.name, _missing(column, cleaned)))
     values = pl.DataFrame({ROW: rows, **context.done})
     refused = pl.concat([pl.DataFrame(schema=MESSAGES), *refused])
+    bad = refused[ROW].unique()
     return CleanedFrame(
-        values=values.filter(~values[ROW].is_in(refused[ROW].implode())) if len(refused) else values,
+        values=values.filter(~values[ROW].is_in(bad.implode())) if len(bad) else values,
         refused=refused.sort(ROW, maintain_order=True),
         warnings=pl.concat([pl.DataFrame(schema=MESSAGES), *warned]).sort(ROW, maintain_order=True),
         rules=rules,
     )
 
 
-def _errors_elsewhere(cleaned: Cleaned):
-    """Errors a type found in a partner column: a town that makes a village ambiguous."""
-    return getattr(cleaned, "elsewhere", {}).items()
+def _missing(column, cleaned: Cleaned):
+    """A reason where the column is required and empty; an unreadable cell has its own."""
+    missing = cleaned.values.is_null() & cleaned.errors.is_null()
+    reason = pl.when(missing).then(pl.lit(f"{column.heading}不能为空，请填写"))
+    return pl.select(reason).to_series()
 
 
 def _messages(rows, column, reasons):
     found = reasons.is_not_null()
-    return pl.DataFrame(
-        {ROW: rows.filter(found), "column": [column] * int(found.sum()), "reason": reasons.filter(found)},
-        schema=MESSAGES,
+    texts = reasons.filter(found)
+    return pl.DataFrame({ROW: rows.filter(found), "column": [column] * len(texts), "reason": texts}, MESSAGES)
+
+
+def clean_row(
+    sheet: Sheet,
+    cells: Mapping[str, str],
+    context: Context,
+    *,
+    stored: models.Model | None = None,
+    only: Sequence[str] = (),
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """One row, as a form has it: values by attribute of the model, and reasons by column name.
+
+    `cells` are texts by column name; an empty one empties the value. What is only a warning in an import is an
+    error here, where somebody can mend it at once. `stored` is the row that is changed: what follows from
+    other columns is worked out over its values and the new ones together. Without errors the values hold the
+    columns given (or `only`) and the derived ones.
+    """
+    names = [column.name for column in sheet.columns if not only or column.name in only]
+    raw = pl.DataFrame(
+        {ROW: [1], **{name: [cells.get(name) or None] for name in names}},
+        schema={ROW: pl.Int64, **dict.fromkeys(names, pl.String)},
     )
+    cleaned = clean_frame(sheet, raw, context, only)
+    errors = {}
+    for messages in (cleaned.refused, cleaned.warnings):
+        for _, name, reason in messages.iter_rows():
+            errors.setdefault(name, reason)
+    if errors:
+        return {}, errors
+    given = {column.name: cleaned.values[column.name][0] for column in sheet.stored if column.name in names}
+    whole = {column.name: clear_value(sheet.model, stored, column.name) for column in sheet.stored} | given
+    types = {column.name: column.type.dtype for column in sheet.stored}
+    follows = sheet.derive(pl.DataFrame({name: [value] for name, value in whole.items()}, schema=types))
+    given |= {name: follows[name][0] for name in sheet.derived}
+    return {
+        _attribute(sheet.model, name): _stored_value(sheet.model, name, given[name]) for name in given
+    }, {}
 
 
-def is_empty_row(raw: pl.DataFrame, names) -> pl.Series:
-    """Which rows have no text in any of the columns `names`."""
-    empty = pl.Series([True] * len(raw))
-    for name in names:
-        empty &= tidy(raw[name]).values.is_null()
-    return empty
+def clear_value(model, row, name):
+    """The value of a field of `row` as `clean_frame` gives it: in clear, None where empty, naive local time."""
+    value = None if row is None else getattr(row, _attribute(model, name))
+    if isinstance(value, Sealed):
+        return value.clear()
+    if isinstance(model._meta.get_field(name), models.DateTimeField) and value is not None:
+        return timezone.make_naive(value)
+    return None if value == "" else value
+
+
+def _attribute(model, name):
+    return model._meta.get_field(name).attname
+
+
+def _stored_value(model, name, value):
+    """The opposite of `clear_value`."""
+    field = model._meta.get_field(name)
+    if isinstance(value, pl.Series):
+        return value.to_list()
+    if isinstance(field, models.DateTimeField) and value is not None:
+        return timezone.make_aware(value)
+    return "" if value is None and isinstance(field, models.CharField | models.TextField) else value
+
+
+def sheet_of(resource) -> Sheet | None:
+    """The sheet of a resource: its declared one, or one that follows from its `fields`.
+
+    Fields that no cell can hold (many-to-many, arrays, JSON) stay with the form. The key is the model's first
+    unique constraint, or its first unique field; None where the model has neither, for nothing would tell an
+    update from an addition.
+    """
+    if resource.sheet:
+        return resource.sheet()
+    model = resource.model
+    fields = [model._meta.get_field(name) for name in resource.fields]
+    found = [
+        SheetColumn(
+            f.name, str(f.verbose_name), column_type, required=_is_required(f), lenient=_is_lenient(f)
+        )
+        for f in fields
+        if (column_type := type_of(f))
+    ]
+    key = _key_of(model, {column.name for column in found})
+    if not key:
+        return None
+    attributes = {
+        "name": resource.name,
+        "label": resource.label,
+        "resource": resource.name,
+        "model": model,
+        "columns": found,
+        "key": key,
+    }
+    return type(f"{type(resource).__name__}Sheet", (Sheet,), attributes)()
+
+
+def type_of(model_field) -> Type | None:
+    """The column type of a model field, None for what no cell can hold."""
+    match model_field:
+        case CodeField():
+            return columns.Code(model_field.dictionary)
+        case SealedField(kind="number"):
+            return columns.IdNumber(doc_type="")
+        case SealedField(kind="phone"):
+            return columns.Phone()
+        case SealedField():
+            return columns.Text(500)
+        case ArrayField() | models.JSONField() | models.ManyToManyField():
+            return None
+        case models.ForeignKey():
+            return columns.Reference(model_field.related_model)
+        case models.DateTimeField():
+            return columns.Time(allow_future=True)
+        case models.DateField():
+            return columns.Date(allow_future=True)
+        case models.BooleanField():
+            return columns.YesNo()
+        case models.FloatField() | models.DecimalField():
+            return columns.Number()
+        case models.IntegerField():
+            return columns.Whole()
+        case models.CharField() if model_field.choices:
+            return columns.Choice(tuple(model_field.flatchoices))
+        case models.CharField() | models.TextField():
+            return columns.Text(model_field.max_length or 2000)
+    return None
+
+
+def _is_required(model_field):
+    return not model_field.blank and not model_field.has_default() and not model_field.null
+
+
+def _is_lenient(model_field):
+    return isinstance(model_field, CodeField | models.BooleanField)
+
+
+def _key_of(model, names):
+    for constraint in model._meta.constraints:
+        if isinstance(constraint, models.UniqueConstraint) and set(constraint.fields) <= names:
+            return tuple(constraint.fields)
+    unique = [f.name for f in model._meta.concrete_fields if f.unique and f.name in names]
+    return tuple(unique[:1])

@@ -6,7 +6,7 @@ exponent (``9.901011953033089e+17``), empty cells are null. A form calls the sam
 length one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -21,3 +21,5 @@ class Cleaned:
     """String: why the cell is refused, in Chinese; null where it is fine."""
     rules: dict[str, pl.Series]
     """Name of a correcting rule → Boolean series "this cell was corrected by it"."""
+    elsewhere: dict[str, pl.Series] = field(default_factory=dict)
+    """Name of a partner column → errors found there, such as a town that leaves a village ambiguous."""

@@ -1,0 +1,84 @@
+"""Column types of places: towns and villages by the names people write for them (CL-2.1, CL-6.2)."""
+
+from dataclasses import dataclass
+
+import polars as pl
+from django.db.models import Q
+from django.db.models.functions import Length
+
+from jingwei.base.columns import Type
+from jingwei.directory.models import Region
+from jingwei.kit.column import Cleaned
+from jingwei.kit.regions import RegionNames, parent_of
+from jingwei.kit.text import tidy
+
+_VILLAGE, _TOWN = 12, 9  # digits
+
+
+@dataclass
+class Town(Type):
+    """The township or street of a row, as written; `Village` reads it together with its own column."""
+
+    note = "可以不写“街道”“镇”“乡”；村/社区名称不重复时可以不填"
+    example = "安平街道"
+
+    def clean(self, raw, context):
+        nothing = pl.repeat(None, len(raw), dtype=pl.String, eager=True)
+        return Cleaned(raw, nothing, {})
+
+
+@dataclass
+class Village(Type):
+    """A village or community by its name, or its code, among those the actor's scope reaches.
+
+    `town` names the column of the township, which tells apart villages of one name. What lies outside the
+    scope is answered like what does not exist.
+    """
+
+    town: str = ""
+    note = "可以不写“村”“社区”；须在您的管辖范围内"
+    example = "和园社区"
+
+    def clean(self, raw, context):
+        reach = context.actor.data_scope(context.permission)
+        within = [""] if reach.everything else sorted(reach.regions)
+        villages = dict(_enabled(within, _VILLAGE))
+        names = RegionNames([*villages.items(), *_enabled([*within, *map(_town_of, within)], _TOWN)], within)
+        towns = context.done.get(self.town)
+        resolved = names.resolve(towns, raw)
+        given = tidy(raw).values
+        is_code = given.str.contains(r"^[0-9]{12}$").fill_null(False)
+        known = is_code & given.is_in(list(villages))
+        unknown = pl.format("“{}”不在您的管辖范围内或不存在", given)
+        values, errors, town_errors = pl.select(
+            pl.when(known).then(given).when(is_code).then(None).otherwise(resolved.values),
+            errors=pl.when(known).then(None).when(is_code).then(unknown).otherwise(resolved.village_errors),
+            town_errors=pl.when(is_code).then(None).otherwise(resolved.town_errors),
+        ).get_columns()
+        # Without a column of towns the reason has no other place than here.
+        if not self.town:
+            errors, town_errors = errors.fill_null(town_errors), None
+        elsewhere = {} if town_errors is None else {self.town: town_errors}
+        return Cleaned(values, errors, resolved.rules, elsewhere)
+
+    def text(self, value):
+        region = value and Region.objects.filter(pk=value).first()
+        return region.name if region else ""
+
+
+def _enabled(prefixes, digits):
+    """(code, name) of the regions of this level under the prefixes that are in use."""
+    inside = Q()
+    for prefix in prefixes:
+        inside |= Q(code__startswith=prefix)
+    if not prefixes:
+        return []
+    rows = Region.objects.annotate(digits=Length("code")).filter(inside, digits=digits, enabled=True)
+    return list(rows.values_list("code", "name"))
+
+
+def _town_of(prefix):
+    """The township a village or grid code lies in, so that a village clerk may name it."""
+    while len(prefix) > _TOWN:
+        prefix = parent_of(prefix)
+    return prefix
