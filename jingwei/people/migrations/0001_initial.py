@@ -149,7 +149,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='person',
-            index=django.contrib.postgres.indexes.GinIndex(fastupdate=False, fields=['grams'], name='people_grams'),
+            index=django.contrib.postgres.indexes.GinIndex(fields=['grams'], name='people_grams'),
         ),
         migrations.AddConstraint(
             model_name='person',
