@@ -179,7 +179,7 @@ class _UnderAnyKey:
     """Compares with the ciphertexts under every key of the ring: values of old keys stay for a while."""
 
     def get_prep_lookup(self):
-        if not self.rhs_is_direct_value():
+        if self.rhs is None or not self.rhs_is_direct_value():
             return super().get_prep_lookup()
         field = self.lhs.output_field
         values = [field.to_python(value) for value in (self.rhs if isinstance(self, In) else [self.rhs])]
