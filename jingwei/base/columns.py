@@ -123,7 +123,7 @@ class IdNumber(Type):
 
     doc_type: str = "doc_type"
     note = "居民身份证 18 位（单元格设为文本），其它证件照原样"
-    example = "990101199003070017"
+    example = "990101199003070023"
 
     def clean(self, raw, context):
         if not self.doc_type:

@@ -77,9 +77,7 @@ class Sheet:
     def wanted(self) -> list[Wanted]:
         """The columns as the reader looks for them."""
         return [
-            Wanted(
-                column.name, [column.heading, *column.synonyms], column.required or column.name in self.key
-            )
+            Wanted(column.name, [column.heading, *column.synonyms], column.required)
             for column in self.columns
         ]
 
@@ -103,7 +101,7 @@ MESSAGES = {ROW: pl.Int64, "column": pl.String, "reason": pl.String}
 
 
 def clean_frame(sheet: Sheet, raw: pl.DataFrame, context: Context, only: Sequence[str] = ()) -> CleanedFrame:
-    """Clean and check all rows of `raw` (ROW and String columns named as the sheet's; missing ones are empty).
+    """Clean and check all rows of `raw` (ROW and String columns named as the sheet's; missing ones empty).
 
     `only` limits the columns that are cleaned and required, for an update by a form that shows just these.
     """
@@ -135,8 +133,10 @@ def clean_frame(sheet: Sheet, raw: pl.DataFrame, context: Context, only: Sequenc
 
 
 def _missing(column, cleaned: Cleaned):
-    """A reason where the column is required and empty; an unreadable cell has its own."""
+    """A reason where the column is required and empty; a refused cell has its own."""
     missing = cleaned.values.is_null() & cleaned.errors.is_null()
+    for errors in cleaned.elsewhere.values():
+        missing &= errors.is_null()
     reason = pl.when(missing).then(pl.lit(f"{column.heading}不能为空，请填写"))
     return pl.select(reason).to_series()
 
@@ -157,8 +157,8 @@ def clean_row(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """One row, as a form has it: values by attribute of the model, and reasons by column name.
 
-    `cells` are texts by column name; an empty one empties the value. What is only a warning in an import is an
-    error here, where somebody can mend it at once. `stored` is the row that is changed: what follows from
+    `cells` are texts by column name; an empty one empties the value. What is only a warning in an import
+    is an error here, where somebody can mend it at once. `stored` is the row that is changed: what follows from
     other columns is worked out over its values and the new ones together. Without errors the values hold the
     columns given (or `only`) and the derived ones.
     """
@@ -185,7 +185,7 @@ def clean_row(
 
 
 def clear_value(model, row, name):
-    """The value of a field of `row` as `clean_frame` gives it: in clear, None where empty, naive local time."""
+    """A field of `row` as `clean_frame` gives it: in clear, None where empty, naive local time."""
     value = None if row is None else getattr(row, _attribute(model, name))
     if isinstance(value, Sealed):
         return value.clear()

@@ -82,6 +82,7 @@ class RosterSheet(Sheet):
                 ),
                 *("身份证件号码", "有效证件号码"),
             ],
+            required=True,
         ),
         SheetColumn(
             "resident",
@@ -180,7 +181,7 @@ class RosterSheet(Sheet):
         "name": "示例姓名",
         "sex": "女",
         "doc_type": "居民身份证",
-        "number": "990101199003070028",
+        "number": "990101199003070023",
         "resident": "是",
         "registered_address": "示例省示例市安澜区安平街道和园社区1号",
         "address": "和园社区1号2栋301室",
