@@ -17,7 +17,7 @@ class StaleRecord(ValidationError):
 
 @transaction.atomic
 def save_record(actor, obj, *, resource, values=None, version=None, reason="", act=""):
-    """Add or change one record with `values` ({field name: value}) and log it field by field.
+    """Add or change one record with `values` ({field name: value}, many-to-many ones too) and log it field by field.
 
     `resource` is the name permissions carry. `version` is the version the operator saw; a newer one in the
     database raises StaleRecord. ValidationError for a broken rule, for a row that would leave the actor's
@@ -35,18 +35,28 @@ def save_record(actor, obj, *, resource, values=None, version=None, reason="", a
             raise StaleRecord()
         before = {f.name: getattr(stored, f.attname) for f in model._meta.concrete_fields}
         obj.version = stored.version
+    many = {f.name: values[f.name] for f in model._meta.many_to_many if values and f.name in values}
     for name, value in (values or {}).items():
-        setattr(obj, name, value)
+        if name not in many:
+            setattr(obj, name, value)
     obj.full_clean()
     changed = audit.changes(before, obj, names)
-    if not adding and not changed:
-        return obj
+    if not adding:
+        many = {name: value for name, value in many.items() if set(value) != set(getattr(obj, name).all())}
+        if not changed and not many:
+            return obj
     obj.updated_at = timezone.now()
     if adding:
         obj.save(force_insert=True)
     else:
         obj.version += 1
         obj.save(force_update=True)
+    for name, value in many.items():
+        old = [] if adding else list(getattr(obj, name).all())
+        getattr(obj, name).set(value)
+        if old or value:
+            label = str(model._meta.get_field(name).verbose_name)
+            changed[label] = ["、".join(map(str, old)), "、".join(map(str, value))]
     require_in_scope(actor, obj, f"{resource}.{'add' if adding else 'change'}")
     audit.record(
         actor, act or ("新增" if adding else "修改"), obj, resource=resource, reason=reason, changes=changed

@@ -1,0 +1,58 @@
+"""Who gets through to a page of the desk: an operator with the permission the page names (P-1.10)."""
+
+from functools import wraps
+
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+
+from jingwei.base import audit
+
+
+def require(request, resource, action):
+    """Refuse with 403, and log the refusal, what the operator has no permission for."""
+    require_permission(request, f"{resource.name}.{action}", resource.label)
+
+
+def require_permission(request, permission, label=""):
+    """`require` for a page that is no resource's."""
+    request.permission_asked = True
+    if not request.actor.may(permission):
+        resource, _, action = permission.partition(".")
+        audit.record(request.actor, "访问", resource=resource, label=label, result="拒绝", action=action)
+        raise PermissionDenied(f"您没有“{label}”的这项权限")
+
+
+def guarded(view, permission="", label=""):
+    """A view as the addresses mount it; what it answers is never kept by a browser (SEC-18).
+
+    `permission` is asked here for pages that name one; a view of a resource asks by `require`. A view that
+    answers without having asked is a mistake of ours and answers nobody.
+    """
+
+    @wraps(view)
+    def guard(request, *args, **kwargs):
+        request.permission_asked = False
+        if permission:
+            require_permission(request, permission, label)
+        response = view(request, *args, **kwargs)
+        if not request.permission_asked:
+            raise ImproperlyConfigured(f"{request.path} answers without asking for a permission")
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    return guard
+
+
+def for_everyone(view):
+    """A view as the addresses mount it that every operator may open: it shows nothing but the operator's own."""
+
+    @wraps(view)
+    def own(request, *args, **kwargs):
+        request.permission_asked = True
+        return view(request, *args, **kwargs)
+
+    return guarded(own)
+
+
+def is_fragment(request) -> bool:
+    """Whether htmx asks for a part of a page."""
+    return request.headers.get("HX-Request") == "true" and "HX-History-Restore-Request" not in request.headers

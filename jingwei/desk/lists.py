@@ -1,0 +1,389 @@
+"""Which rows a list shows, and in which order: one selection for the page, exports, bulk acts and the command line.
+
+Parameters of a selection, in an address or a plain mapping: `q` (words of the quick search), `tab` (its number),
+`sort` (a column's name, "-" before it for descending), `load` (the number of one of the actor's imports) and the names of the filters (`<name>__from`, `<name>__to`
+of a range).
+"""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from django.core.exceptions import ValidationError
+from django.db import connection, transaction
+from django.db.models import Q
+from django.http import QueryDict
+from django.utils import timezone
+
+from jingwei.base.fields import SealedField, reveal
+from jingwei.base.models import ListSetting, Load, LoadRow
+from jingwei.base.resource import Between
+from jingwei.desk.columns import ListColumn, columns_of, fetch, field_at, link_of, list_column, text
+from jingwei.desk.filters import Control, Question, control, label_of, shown_as
+from jingwei.desk.search import Search
+
+COUNT_BOUND = 10_000  # totals are exact up to here
+SIZES = (25, 50, 100, 200)
+RESERVED = ("q", "tab", "sort", "load", "page", "size")  # no filter may have such a name
+_BATCHES = (200, 2_000, 20_000)  # candidates of a search looked at in one go, the last one again and again
+
+
+@dataclass(frozen=True)
+class Total:
+    """How many rows a selection has; `exact` is False when there are more than were counted."""
+
+    number: int
+    exact: bool = True
+
+    def __str__(self):
+        return f"{self.number:,}" if self.exact else f"超过 {self.number:,}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of rows, each with `position`, its place in the whole list counted from 1."""
+
+    rows: list
+    number: int
+    size: int
+    total: Total
+
+    @property
+    def last(self) -> int | None:
+        """The number of the last page, None where the total is not exact."""
+        return max(1, -(-self.total.number // self.size)) if self.total.exact else None
+
+    @property
+    def has_next(self) -> bool:
+        return self.number * self.size < self.total.number or (
+            not self.total.exact and len(self.rows) == self.size
+        )
+
+
+class Selection:
+    """The rows of `resource` that `actor` may use `action` on and that `params` select.
+
+    `where` are further (name, value) pairs for the command line: the name of a filter, a field or a column, or
+    its Chinese heading; the value as the list shows it. Unreadable filters give no rows; `refusals` says which.
+    """
+
+    def __init__(
+        self, resource, actor, params: Mapping, *, action="view", where: Sequence[tuple[str, str]] = ()
+    ):
+        self.resource, self.actor, self.params = resource, actor, params
+        self.permission = f"{resource.name}.{action}"
+        self.everything = resource.rows(actor, action)
+        self.today = timezone.localdate()
+        self.question = Question(resource.model, actor, self.permission, self.today)
+        self.equal: list[tuple[ListColumn, str]] = []  # columns compared as they are shown
+        asked, conditions = self._resolve(where)
+        self.controls: list[Control] = [
+            control(declared, asked.get(declared.name, params), self.question)
+            for declared in resource.filters
+        ]
+        self.refusals = [c.refusal for c in self.controls if c.refusal]
+        self.text = params.get("q", "").strip()
+        self.search = Search(resource.model, resource.search, self.text)
+        self.tab = self._tab()
+        self.sort = self._sort()
+        self.load = self._load_asked()
+        if self.load:
+            conditions.append(Q(pk__in=LoadRow.objects.filter(load=self.load).values("row")))
+        conditions += [c.condition for c in self.controls if c.condition is not None]
+        self.untabbed = self.everything.filter(self.search.condition, *conditions)
+        if self.refusals:
+            self.untabbed = self.untabbed.none()
+        self.rows = self.untabbed
+        if self.tab is not None:
+            self.rows = self.rows.filter(resource.tabs[self.tab].condition)
+        self.rows = self.rows.order_by(*self._order())
+        self._found: list = []  # keys of verified rows in order, as far as they were looked for
+        self._looking = self._look()
+
+    # --- what was asked
+
+    def _tab(self):
+        asked = self.params.get("tab", "")
+        if not asked:
+            return None
+        if asked.isdecimal() and int(asked) < len(self.resource.tabs):
+            return int(asked)
+        self.refusals.append("标签页不存在，请重新选择")
+        return None
+
+    def _load_asked(self):
+        asked = self.params.get("load", "")
+        if not asked:
+            return None
+        mine = Load.objects.filter(owner=self.actor.operator_id, resource=self.resource.name)
+        found = mine.filter(pk=asked).first() if asked.isdecimal() else None
+        if found is None:
+            self.refusals.append("没有这次导入，或它不是您的导入")
+        return found
+
+    def _sort(self):
+        asked = self.params.get("sort", "")
+        known = {
+            name
+            for column in columns_of(self.resource)
+            if column.order
+            for name in (column.name, column.heading)
+        }
+        return asked if asked.removeprefix("-") in known else ""
+
+    def _order(self):
+        if not self.sort:
+            declared = list(self.resource.order)
+        else:
+            name = self.sort.removeprefix("-")
+            column = next(c for c in columns_of(self.resource) if name in (c.name, c.heading) and c.order)
+            down = self.sort.startswith("-") != column.order.startswith("-")
+            declared = [("-" if down else "") + column.order.removeprefix("-")]
+        # The key last, so that no row repeats between pages.
+        return declared if declared[-1].removeprefix("-") in ("pk", "id") else [*declared, "pk"]
+
+    def _resolve(self, where):
+        """Split `where` into parameters for the filters and conditions on shown values."""
+        asked: dict[str, QueryDict] = {}
+        conditions: list[Q] = []
+        labels = {label_of(f, self.resource.model): f for f in self.resource.filters}
+        for name, value in where:
+            declared = next((f for f in self.resource.filters if f.name == name), None)
+            column = None if declared else self._column(name)
+            if column is None or (isinstance(labels.get(name), Between) and "~" in value):
+                declared = declared or labels.get(name)
+            if declared:
+                entered = asked.setdefault(declared.name, QueryDict(mutable=True))
+                if isinstance(declared, Between):
+                    low, tilde, high = value.partition("~")
+                    entered[f"{declared.name}__from"] = low
+                    entered[f"{declared.name}__to"] = high if tilde else low
+                else:
+                    entered.appendlist(declared.name, value)
+            elif column is None:
+                known = [*labels, *(c.heading for c in columns_of(self.resource))]
+                raise ValidationError(f"没有名为“{name}”的列或筛选，可用：{'、'.join(dict.fromkeys(known))}")
+            elif (condition := shown_as(self.resource.model, column, value)) is not None:
+                conditions.append(condition)
+            else:
+                self.equal.append((column, value))
+        return asked, conditions
+
+    def _column(self, name) -> ListColumn | None:
+        """A column by its name or heading; any field that the resource shows is one."""
+        found = next((c for c in columns_of(self.resource) if name in (c.name, c.heading)), None)
+        if found is None and name in (*self.resource.fields, *self.resource.readonly):
+            return list_column(self.resource.model, name)
+        return found
+
+    @property
+    def query(self) -> QueryDict:
+        """The parameters that select rows, without the page, for links."""
+        kept = QueryDict(mutable=True)
+        names = {"q", "tab", "sort", "load", *(name for c in self.controls for name in c.inputs)}
+        for name in self.params:
+            if name in names:
+                texts = self.params.getlist(name) if hasattr(self.params, "getlist") else [self.params[name]]
+                kept.setlist(name, [t for t in texts if t.strip()])
+        return kept
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether anything but the actor's scope limits the rows."""
+        return bool(
+            self.text
+            or self.load
+            or self.tab is not None
+            or any(c.is_set for c in self.controls)
+            or self.equal
+        )
+
+    # --- columns
+
+    @cached_property
+    def settings(self) -> dict[str, dict]:
+        """{name: value} of what the operator keeps for this list: "" the columns, else saved queries."""
+        kept = ListSetting.objects.filter(operator=self.actor.operator_id, resource=self.resource.name)
+        return dict(kept.order_by("name").values_list("name", "value"))
+
+    def columns(self, everything=False) -> list[ListColumn]:
+        """The columns the operator chose, or every column of the list."""
+        known = columns_of(self.resource)
+        if everything:
+            return list(known)
+        chosen = self.settings.get("", {}).get("columns")
+        if not chosen:
+            chosen = [c.name for c in known if c.name not in self.resource.hidden]
+        return [c for c in known if c.name in chosen or c.name == link_of(self.resource)]
+
+    def page_size(self) -> int:
+        """Rows on a page: asked for in the address, else the operator's choice, else the first size."""
+        for asked in (self.params.get("size", ""), str(self.settings.get("", {}).get("size", ""))):
+            if asked.isdecimal() and int(asked) in SIZES:
+                return int(asked)
+        return SIZES[0]
+
+    # --- rows
+
+    @property
+    def _needs_a_look(self) -> bool:
+        return bool(self.search.long_words or self.equal)
+
+    def _look(self) -> Iterator[list]:
+        """Keys of the rows that really match, batch by batch: the database finds some that only seem to."""
+        needs = [*self.search.needs, *(name for column, _ in self.equal for name in column.needs)]
+        candidates = fetch(self.rows, needs, self.resource.related)
+        start = 0
+        for size in _growing(_BATCHES):
+            batch = list(candidates[start : start + size])
+            start += len(batch)
+            for at, row in enumerate(batch, start - len(batch) + 1):
+                row.position = at
+            found = self.search.verified(batch)
+            for column, value in self.equal:
+                found = [
+                    row for row in found if value in (text(column.value(row)), text(column.value(row, True)))
+                ]
+            yield [row.pk for row in found]
+            if len(batch) < size:
+                return
+
+    def _keys(self, start, end) -> list:
+        """Keys of the rows from `start` to before `end` (None: all) in the order of the list."""
+        if not self._needs_a_look:
+            return list(self.rows.values_list("pk", flat=True)[start:end])
+        while end is None or len(self._found) < end:
+            batch = next(self._looking, None)
+            if batch is None:
+                break
+            self._found += batch
+        return self._found[start:end]
+
+    def _fetched(self, keys, columns, start, clear=False) -> list:
+        """The rows of `keys` in that order with what `columns` read, their personal values opened in one go."""
+        needs = [name for column in columns for name in column.needs]
+        by_key = {
+            row.pk: row for row in fetch(self.everything.filter(pk__in=keys), needs, self.resource.related)
+        }
+        rows = [by_key[key] for key in keys if key in by_key]
+        sealed = [
+            n for n in dict.fromkeys(needs) if isinstance(field_at(self.resource.model, n), SealedField)
+        ]
+        reveal(getattr(row, name) for row in rows for name in sealed)
+        for position, row in enumerate(rows, start + 1):
+            row.position = position
+        return rows
+
+    def page(self, number=1, size=SIZES[0]) -> Page:
+        """One page of the list; the last one instead of one behind it."""
+        total = self.total()
+        if total.exact:
+            number = min(number, max(1, -(-total.number // size)))
+        start = (number - 1) * size
+        keys = self._keys(start, start + size)
+        return Page(self._fetched(keys, self.columns(), start), number, size, total)
+
+    def total(self, bound=COUNT_BOUND) -> Total:
+        """How many rows there are, exact up to `bound`; None counts them all."""
+        if self._needs_a_look:
+            number = len(self._keys(0, None if bound is None else bound + 1))
+        else:
+            rows = self.rows.order_by()
+            number = (rows if bound is None else rows[: bound + 1]).count()
+        return Total(number) if bound is None or number <= bound else Total(bound, exact=False)
+
+    @cached_property
+    def tab_totals(self) -> list[Total | None]:
+        """A total for each tab under the same search and filters; None where it would need a look at each row."""
+        if self._needs_a_look:
+            return [None for _ in self.resource.tabs]
+        counted = [
+            self.untabbed.filter(tab.condition).order_by()[: COUNT_BOUND + 1] for tab in self.resource.tabs
+        ]
+        return [Total(n) if n <= COUNT_BOUND else Total(COUNT_BOUND, exact=False) for n in counts(counted)]
+
+    def chunks(self, size=2_000, columns=None, limit=None) -> Iterator[list]:
+        """All rows in order, some at a time, with what `columns` (by default all) read. For exports and bulk acts."""
+        columns = self.columns(everything=True) if columns is None else columns
+        start = 0
+        with transaction.atomic():
+            for keys in self._all_keys(size, limit):
+                rows = self._fetched(keys, columns, start)
+                start += len(keys)
+                yield rows
+
+    def _all_keys(self, size, limit):
+        if self._needs_a_look:
+            start = 0
+            while keys := self._keys(start, start + size if limit is None else min(start + size, limit)):
+                start += len(keys)
+                yield keys
+            return
+        keys = []
+        rows = self.rows if limit is None else self.rows[:limit]
+        for key in rows.values_list("pk", flat=True).iterator(chunk_size=size):
+            keys.append(key)
+            if len(keys) == size:
+                yield keys
+                keys = []
+        if keys:
+            yield keys
+
+
+def _growing(sizes):
+    yield from sizes
+    while True:
+        yield sizes[-1]
+
+
+def counts(querysets) -> list[int]:
+    """How many rows each query set gives, in one statement."""
+    parts, params = [], []
+    for number, queryset in enumerate(querysets):
+        sql, values = queryset.values("pk").query.sql_with_params()
+        parts.append(f"(SELECT count(*) FROM ({sql}) AS rows_{number})")
+        params += values
+    if not parts:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(parts)}", params)
+        return list(cursor.fetchone())
+
+
+# --- keys in addresses ------------------------------------------------------------------------------------
+
+
+def key_text(row) -> str:
+    """The key of a row as an address and a form carry it; of several columns, their stored form in base64."""
+    if not row._meta.is_composite_pk:
+        return str(row.pk)
+    parts = []
+    for field in row._meta.pk_fields:
+        value = getattr(row, field.attname)
+        parts.append(value.blob().hex() if isinstance(field, SealedField) else field.value_to_string(row))
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
+
+
+def with_keys(queryset, texts):
+    """The rows of `queryset` whose keys are `texts`; a text that is no key finds nothing."""
+    fields = queryset.model._meta.pk_fields
+    keys = []
+    for written in texts:
+        try:
+            if not queryset.model._meta.is_composite_pk:
+                keys.append(fields[0].to_python(written))
+                continue
+            parts = json.loads(base64.urlsafe_b64decode(written + "=" * (-len(written) % 4)))
+            if len(parts) != len(fields):
+                continue
+            keys.append(
+                tuple(
+                    field.to_python(bytes.fromhex(part) if isinstance(field, SealedField) else part)
+                    for field, part in zip(fields, parts, strict=True)
+                )
+            )
+        except (ValueError, ValidationError, TypeError):
+            continue
+    return queryset.filter(pk__in=keys)

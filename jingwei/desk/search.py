@@ -1,0 +1,98 @@
+"""The quick search of a list: words as a condition for the database, and a second look at what it finds (P-4.2)."""
+
+import re
+
+import polars as pl
+from django.contrib.postgres.fields import ArrayField
+from django.db.models import Q
+
+from jingwei.base.fields import GramsField, SealedField, reveal
+from jingwei.desk.columns import field_at
+from jingwei.desk.filters import stored_form
+from jingwei.kit import phone
+from jingwei.kit.text import fold, tidy
+
+_RESIDENT_NUMBER = re.compile(r"[0-9]{17}[0-9X]|[0-9]{15}")
+_NUMBER = re.compile(r"(?=.*[0-9])[A-Z0-9()-]{5,30}")
+_MOBILE = re.compile(r"1[3-9][0-9]{9}")
+
+
+class Search:
+    """What the words of `text`, all of them, have to be found in: the columns `names` of `model`.
+
+    A word that is a document number or a phone is compared with the sealed columns of that kind. Other words
+    are looked for as fragments: by the model's grams where it has them (then `names` are the columns these
+    come from), else in each plain column. `condition` may let rows through in which all pairs of a longer
+    word stand apart; `verified` takes these out again.
+    """
+
+    def __init__(self, model, names, text):
+        self.texts = [name for name in names if not _is_exact(field_at(model, name))]
+        self.exact = [name for name in names if _is_exact(field_at(model, name))]
+        self.grams = next((f.name for f in model._meta.concrete_fields if isinstance(f, GramsField)), None)
+        self.model = model
+        self.words = (tidy(pl.Series([text], dtype=pl.String)).values[0] or "").split()
+        self.condition = Q()
+        self.long_words: list[tuple[str, dict[str, str]]] = []
+        for word in self.words:
+            self.condition &= self._condition(word)
+
+    @property
+    def needs(self) -> list[str]:
+        """The fields `verified` reads."""
+        return [*self.texts, *self.exact] if self.long_words else []
+
+    def _condition(self, word):
+        wanted = self._sealed_forms(word)
+        condition = Q(pk__in=[])
+        for name, value in wanted.items():
+            condition |= Q(**{name: value})
+        if wanted and (_RESIDENT_NUMBER.fullmatch(word.upper()) or _MOBILE.fullmatch(word)):
+            return condition
+        if self.grams:
+            folded = fold(pl.Series([word]))[0]
+            if len(folded) > 2:
+                self.long_words.append((folded, wanted))
+            return condition | Q(**{f"{self.grams}__fragment": word})
+        for name in self.texts:
+            if isinstance(field_at(self.model, name), ArrayField):
+                condition |= Q(**{f"{name}__contains": [word]})
+            else:
+                condition |= Q(**{f"{name}__icontains": word})
+        return condition
+
+    def _sealed_forms(self, word):
+        """{sealed column: the value that `word` would be in it}."""
+        forms = {}
+        for name in self.exact:
+            field = field_at(self.model, name)
+            if field.kind == "number" and _NUMBER.fullmatch(word.upper()):
+                forms[name] = stored_form(field, word)
+            elif field.kind == "phone" and phone.clean_phones(pl.Series([word])).values[0]:
+                forms[name] = stored_form(field, word)
+        return forms
+
+    def verified(self, rows: list) -> list:
+        """Those of `rows` that really hold every word."""
+        if not self.long_words:
+            return rows
+        sealed = [n for n in self.needs if isinstance(field_at(self.model, n), SealedField)]
+        reveal(getattr(row, name) for row in rows for name in sealed)
+        keep = pl.Series([True]).new_from_index(0, len(rows))
+        folded = [fold(pl.Series([_clear(getattr(r, n)) for r in rows], dtype=pl.String)) for n in self.texts]
+        for word, wanted in self.long_words:
+            found = pl.Series([False]).new_from_index(0, len(rows))
+            for column in folded:
+                found |= column.str.contains(word, literal=True).fill_null(False)
+            for name, value in wanted.items():
+                found |= pl.Series([getattr(row, name) == value for row in rows], dtype=pl.Boolean)
+            keep &= found
+        return [row for row, kept in zip(rows, keep, strict=True) if kept]
+
+
+def _is_exact(field):
+    return isinstance(field, SealedField) and field.searchable
+
+
+def _clear(value):
+    return value.clear() if value is not None and not isinstance(value, str) else value
