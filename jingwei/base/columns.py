@@ -118,7 +118,7 @@ class IdNumber(Type):
     """A document number; its rule depends on the document type in column `doc_type` (CL-3.2, GB 11643).
 
     A good number of no known type is refused there: nobody is registered under a number of unknown kind.
-    Sheets that carry no types (`doc_type=""`) take every good number.
+    Where no types are given (no such column) every good number is taken.
     """
 
     doc_type: str = "doc_type"
@@ -126,10 +126,10 @@ class IdNumber(Type):
     example = "990101199003070023"
 
     def clean(self, raw, context):
-        if not self.doc_type:
+        kinds = context.done.get(self.doc_type)
+        if kinds is None:
             nothing = pl.repeat(None, len(raw), dtype=pl.String, eager=True)
             return idcard.clean_numbers(raw, nothing, today=context.today)
-        kinds = context.done[self.doc_type]
         cleaned = idcard.clean_numbers(raw, kinds, today=context.today)
         untyped = kinds.is_null() & cleaned.values.is_not_null()
         cleaned.elsewhere = {self.doc_type: _reason(untyped, "请填写证件类型：号码不是居民身份证的样子")}

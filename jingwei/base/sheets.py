@@ -158,9 +158,9 @@ def clean_row(
     """One row, as a form has it: values by attribute of the model, and reasons by column name.
 
     `cells` are texts by column name; an empty one empties the value. What is only a warning in an import
-    is an error here, where somebody can mend it at once. `stored` is the row that is changed: what follows from
-    other columns is worked out over its values and the new ones together. Without errors the values hold the
-    columns given (or `only`) and the derived ones.
+    is an error here, where somebody can mend it at once. `stored` is the row that is changed: what follows
+    from other columns is worked out over its values and the new ones together. Without errors the values hold
+    the columns given (or `only`) and the derived ones.
     """
     names = [column.name for column in sheet.columns if not only or column.name in only]
     raw = pl.DataFrame(
@@ -208,12 +208,10 @@ def _stored_value(model, name, value):
     return "" if value is None and isinstance(field, models.CharField | models.TextField) else value
 
 
-def sheet_of(resource) -> Sheet | None:
-    """The sheet of a resource: its declared one, or one that follows from its `fields`.
+def form_sheet_of(resource) -> Sheet:
+    """The sheet that cleans the form of a resource: its declared one, or one that follows from its `fields`.
 
-    Fields that no cell can hold (many-to-many, arrays, JSON) stay with the form. The key is the model's first
-    unique constraint, or its first unique field; None where the model has neither, for nothing would tell an
-    update from an addition.
+    Fields that no cell can hold (many-to-many, arrays, JSON) are not in it.
     """
     if resource.sheet:
         return resource.sheet()
@@ -226,18 +224,21 @@ def sheet_of(resource) -> Sheet | None:
         for f in fields
         if (column_type := type_of(f))
     ]
-    key = _key_of(model, {column.name for column in found})
-    if not key:
-        return None
     attributes = {
         "name": resource.name,
         "label": resource.label,
         "resource": resource.name,
         "model": model,
         "columns": found,
-        "key": key,
+        "key": _key_of(model, {column.name for column in found}),
     }
     return type(f"{type(resource).__name__}Sheet", (Sheet,), attributes)()
+
+
+def sheet_of(resource) -> Sheet | None:
+    """The sheet that a resource is imported by; None without a key, which tells an update from an addition."""
+    sheet = form_sheet_of(resource)
+    return sheet if sheet.key else None
 
 
 def type_of(model_field) -> Type | None:
@@ -246,7 +247,7 @@ def type_of(model_field) -> Type | None:
         case CodeField():
             return columns.Code(model_field.dictionary)
         case SealedField(kind="number"):
-            return columns.IdNumber(doc_type="")
+            return columns.IdNumber()
         case SealedField(kind="phone"):
             return columns.Phone()
         case SealedField():
@@ -281,6 +282,7 @@ def _is_lenient(model_field):
 
 
 def _key_of(model, names):
+    """The first unique constraint, or unique field, among these fields."""
     for constraint in model._meta.constraints:
         if isinstance(constraint, models.UniqueConstraint) and set(constraint.fields) <= names:
             return tuple(constraint.fields)
