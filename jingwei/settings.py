@@ -8,6 +8,7 @@ Environment:
     JINGWEI_SECRET_KEY  Django's signing key (default: made once in JINGWEI_HOME/secret-key)
     JINGWEI_HOSTS       names under which the site is reached, separated by commas
     JINGWEI_TLS         1 when the site is behind a proxy that speaks HTTPS
+    JINGWEI_TRUSTED_PROXY  addresses of proxies whose X-Forwarded-For is believed, separated by commas
 """
 
 import os
@@ -134,11 +135,16 @@ STORAGES = {
 
 # Who may
 AUTH_USER_MODEL = "directory.Operator"
+AUTHENTICATION_BACKENDS = ["jingwei.directory.backends.OperatorBackend"]
 PASSWORD_HASHERS = ["jingwei.directory.hashers.PBKDF2SM3PasswordHasher"]
+JINGWEI_TRUSTED_PROXIES = {name for name in os.environ.get("JINGWEI_TRUSTED_PROXY", "").split(",") if name}
+SESSION_COOKIE_AGE = 24 * 3600  # no session lasts longer; a parameter ends it sooner
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True  # pages carry the token themselves
+CSRF_FAILURE_VIEW = "jingwei.base.errors.forged"
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 ALLOWED_HOSTS = [name for name in os.environ.get("JINGWEI_HOSTS", "").split(",") if name] or [
@@ -183,7 +189,12 @@ PROCRASTINATE_WORKER_DEFAULTS = {"delete_jobs": "successful", "shutdown_graceful
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "formatters": {
+        "line": {
+            "()": "jingwei.kit.traces.LineFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {

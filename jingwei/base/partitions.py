@@ -8,7 +8,7 @@ from django.utils import timezone
 
 @transaction.atomic
 def ensure_months(table: str, first: date, last: date):
-    """Have a partition of `table` for every month from that of `first` to that of `last`.
+    """Have a partition of `table` for every month from that of `first` to that of `last`, dates or times.
 
     Months begin at midnight of the platform's time zone. Call it before the rows are written: a row of a month
     without partition is refused by the database.
@@ -31,6 +31,8 @@ def ensure_months(table: str, first: date, last: date):
 
 
 def _number(day):
+    if isinstance(day, datetime) and timezone.is_aware(day):
+        day = timezone.localtime(day)
     return day.year * 12 + day.month - 1
 
 

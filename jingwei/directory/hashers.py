@@ -1,7 +1,6 @@
-"""Passwords are kept as PBKDF2 with HMAC-SM3 (P-4.5, GM/T 0091, GB/T 32905)."""
+"""Passwords are kept as PBKDF2 with HMAC-SM3 (P-4.5, GB/T 32905)."""
 
 import base64
-import secrets
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
@@ -19,16 +18,3 @@ class PBKDF2SM3PasswordHasher(PBKDF2PasswordHasher):
         iterations = iterations or self.iterations
         derived = PBKDF2HMAC(hashes.SM3(), 32, salt.encode(), iterations).derive(password.encode())
         return f"{self.algorithm}${iterations}${salt}${base64.b64encode(derived).decode()}"
-
-
-# Without look-alikes: 0 O o 1 I l, and signs that are lost on the phone or in a table.
-_CLASSES = ("ABCDEFGHJKLMNPQRSTUVWXYZ", "abcdefghijkmnpqrstuvwxyz", "23456789", "@#%+=?")
-
-
-def random_password(length=14) -> str:
-    """A password nobody chose, of all four classes of characters, easy to read aloud and to type."""
-    alphabet = "".join(_CLASSES)
-    while True:
-        password = "".join(secrets.choice(alphabet) for _ in range(length))
-        if all(any(c in password for c in characters) for characters in _CLASSES):
-            return password

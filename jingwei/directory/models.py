@@ -282,6 +282,8 @@ class Operator(AbstractBaseUser, Record):
         key = login_key(self.login)
         if self.pk and key != self.login_key:
             raise ValidationError({"login": "登录名一经建立不能修改；需要另一个登录名时请新建账号"})
+        if len(key) > 40:
+            raise ValidationError({"login": "登录名太长，最多 40 个字符"})
         self.login_key = key
         taken = type(self).objects.filter(login_key=key).exclude(pk=self.pk).exists()
         if taken or RetiredLogin.objects.filter(login_key=key).exists():

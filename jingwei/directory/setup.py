@@ -17,7 +17,7 @@ from jingwei.base import audit, codes
 from jingwei.base.access import platform_actor
 from jingwei.base.models import Code
 from jingwei.directory import rules
-from jingwei.directory.hashers import random_password
+from jingwei.directory.passwords import random_password
 from jingwei.directory.models import (
     Appointment,
     Department,

@@ -1,0 +1,61 @@
+"""Errors: a page with a reference number, a log entry with places and no values (P-3.3, P-4.1)."""
+
+import logging
+import sys
+
+from django.db import Error, transaction
+from django.shortcuts import render
+
+from jingwei.base.models import ErrorEntry
+from jingwei.kit.traces import places
+
+logger = logging.getLogger(__name__)
+
+
+def keep(error: BaseException, *, reference: str, place: str):
+    """Enter an unhandled error in the error log; where the database is the trouble, on the error stream."""
+    try:
+        with transaction.atomic():
+            ErrorEntry.objects.create(
+                reference=reference, place=place[:200], kind=type(error).__qualname__[:120], trace=places(error)
+            )
+    except Error:
+        logger.exception("error %s could not be entered", reference)
+        logger.error("error %s at %s: %s", reference, place, places(error))
+
+
+def bad_request(request, exception):
+    """400: Django could not make sense of the request."""
+    return _page(request, 400, "请求无法识别", "请返回上一页重新操作。")
+
+
+def forged(request, reason=""):
+    """403: the form's token is missing or old, mostly because the page stood open for too long."""
+    return _page(request, 403, "页面已过期", "这个页面打开得太久，或浏览器没有保存 Cookie。请返回上一页刷新后重新提交。")
+
+
+def refused(request, exception):
+    """403: the actor lacks the permission; our own refusals say which."""
+    return _page(request, 403, "没有权限", f"{exception}" or "您没有打开这个页面的权限。需要时请联系安全管理员授权。")
+
+
+def not_found(request, exception):
+    """404: nothing there, or nothing for this actor."""
+    return _page(request, 404, "没有找到", "这个页面或记录不存在，或不在您的管辖范围内。")
+
+
+def failed(request):
+    """500: our mistake."""
+    error = sys.exc_info()[1]
+    keep(error, reference=_reference(request), place=f"{request.method} {request.path}")
+    return _page(request, 500, "系统出错了", "您填写的内容没有保存。请稍后再试；仍不成功时，把下面的编号告诉管理员。")
+
+
+def _reference(request):
+    return getattr(request, "request_id", "")
+
+
+def _page(request, status, title, advice):
+    # No request context: a page about an error must not itself need the session or the database.
+    context = {"status": status, "title": title, "advice": advice, "reference": _reference(request)}
+    return render(None, "error.html", context, status=status)

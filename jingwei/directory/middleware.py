@@ -1,0 +1,93 @@
+"""Who acts in a request, and that nobody who is not signed in gets anywhere (P-1.10, P-2.1, SEC-3)."""
+
+import time
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.contrib.auth import logout
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.functional import SimpleLazyObject
+from django.utils.http import urlencode
+
+from jingwei.directory.actors import actor_for
+from jingwei.directory.passwords import must_change
+from jingwei.directory.signing_in import session_is_over
+
+# What an operator may still open whose password has to be changed first.
+WITH_OLD_PASSWORD = {"password", "sign-out"}
+
+
+class ActorMiddleware:
+    """Gives every request its `actor`; sends who is not signed in to the sign-in page.
+
+    Closed unless opened: only a view marked `login_not_required` answers strangers. Costs three statements:
+    session, operator, appointments with their roles.
+    """
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        request.actor = SimpleLazyObject(lambda: actor_of(request))
+        return self.get_response(request)
+
+    def process_view(self, request, view, args, kwargs):
+        if not getattr(view, "login_required", True):
+            return None
+        if not request.user.is_authenticated:
+            return to_sign_in(request)
+        if not _still_open(request.session):
+            logout(request)
+            return to_sign_in(request)
+        if request.resolver_match.url_name not in WITH_OLD_PASSWORD and must_change(request.user):
+            return send_to(request, reverse("password"))
+        return None
+
+
+def actor_of(request):
+    """The actor of the signed-in operator in the appointment chosen; nobody for a stranger."""
+    operator = request.user if request.user.is_authenticated else None
+    return actor_for(operator, request.session.get("appointment"), **origin(request))
+
+
+def origin(request) -> dict[str, str]:
+    """Where a request comes from, as the logs keep it."""
+    address = request.META["REMOTE_ADDR"]
+    if address in settings.JINGWEI_TRUSTED_PROXIES:
+        # Each proxy appends whom it heard; what stands further left anybody can have written.
+        address = request.headers.get("X-Forwarded-For", address).rpartition(",")[2].strip()
+    return {
+        "address": address[:45],
+        "device": request.headers.get("User-Agent", "")[:200],
+        "request_id": request.request_id,
+    }
+
+
+def to_sign_in(request):
+    """Send to the sign-in page and, after it, back to the page that was open."""
+    back = request.headers["HX-Current-URL"] if _is_fragment(request) else request.path
+    # Without the query: what was searched for does not belong into another address.
+    return send_to(request, f"{reverse('sign-in')}?{urlencode({'next': urlsplit(back).path})}")
+
+
+def send_to(request, address):
+    """Have the browser open another page, also where htmx asked for a part of one."""
+    if _is_fragment(request):
+        return HttpResponse(status=204, headers={"HX-Redirect": address})
+    return redirect(address)
+
+
+def _is_fragment(request):
+    return "HX-Current-URL" in request.headers
+
+
+def _still_open(session):
+    now = time.time()
+    begun, seen = session.setdefault("begun", now), session.setdefault("seen", now)
+    if session_is_over(begun, seen):
+        return False
+    if now - seen > 60:  # to write it at every request would cost a statement each
+        session["seen"] = now
+    return True
