@@ -119,6 +119,15 @@ def test_a_tied_server_ends_with_its_starter_however_that_ends(folder):
         assert server.is_running()
 
 
+@pytest.mark.req("P-4.1")
+def test_the_servers_log_holds_no_value_of_a_refused_statement(folder):
+    with embedded.Server(folder) as server, psycopg.connect(embedded.url(folder)) as connection:
+        with pytest.raises(psycopg.errors.NumericValueOutOfRange):
+            connection.execute("SELECT '35018219900101123X'::int")
+        assert "database system is ready" in server.log.read_text()
+        assert "35018219900101123X" not in server.log.read_text()
+
+
 def test_a_server_that_cannot_start_says_why(folder):
     with embedded.Server(folder):
         pass

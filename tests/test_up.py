@@ -16,7 +16,7 @@ import pytest
 from jingwei import embedded
 from jingwei.cli.up import MARK
 
-pytestmark = pytest.mark.req("P-10.1")
+pytestmark = [pytest.mark.req("P-10.1"), pytest.mark.xdist_group("up")]  # most tests share one instance
 JINGWEI = Path(sys.executable).with_name("jingwei")
 
 
