@@ -7,7 +7,7 @@ import polars as pl
 
 from jingwei.kit.column import Cleaned
 from jingwei.kit.dates import civil_days
-from jingwei.kit.text import tidy
+from jingwei.kit.text import TIDIED, tidy
 
 # Codes of GA/T 517-2004. It is older than the residence permit for people from Hong Kong, Macao and Taiwan
 # and has no code for it: 811 is our own, after the 81–83 with which these numbers begin.
@@ -41,10 +41,11 @@ _CODES = {word: code for code, label in DOC_TYPES.items() for word in [code, lab
 # These carry a citizen number, with check digit, birth date and sex.
 _CITIZEN = ["111", "112", "811"]
 
-_WEIGHTS = np.array([7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2])
+_WEIGHTS = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2]
 _CHECKS = pl.Series(list("10X98765432"))
 _SHAPE_18 = r"^[1-9][0-9]{16}[0-9X]$"
 _SHAPE_15 = r"^[1-9][0-9]{14}$"
+_SHAPE_OTHER = r"^[A-Z0-9()-]{5,30}$"
 
 
 def clean_doc_types(raw: pl.Series) -> Cleaned:
@@ -66,81 +67,78 @@ def clean_numbers(raw: pl.Series, doc_types: pl.Series, *, today: date) -> Clean
     ``A-Z 0-9 ( ) -``. Refused besides: an empty cell, and a number of which a sheet kept 15 digits only.
     Rules: ``trim/width``, ``15-digit id``, ``lower x``.
     """
-    tidied = tidy(raw)
     # A whole number of a sheet that was saved as a decimal; an apostrophe is how people force text.
-    plain = tidied.values.str.replace_all(r"[\s'`]", "").str.replace(r"^([0-9]+)\.0$", "$1")
-    upper = plain.str.to_uppercase()
-    frame = pl.DataFrame(
-        [plain.alias("plain"), upper.alias("number"), doc_types.alias("doc_type")]
-    ).with_columns(
-        digits=pl.col("plain").str.len_chars(),
-        is_18=pl.col("number").str.contains(_SHAPE_18).fill_null(False),
-        is_15=pl.col("number").str.contains(_SHAPE_15).fill_null(False),
-        lost=pl.col("number").str.contains(r"^[0-9](\.[0-9]+)?E\+[0-9]+$").fill_null(False),
+    plain = tidy(raw).values.str.replace_all(r"[\s'`]", "").str.replace(r"^([0-9]+)\.0$", "$1")
+    number, typed, citizen = pl.col("number"), pl.col("doc_type"), pl.col("citizen")
+    frame = (
+        pl.DataFrame([plain.str.to_uppercase().alias("number"), doc_types.alias("doc_type")])
+        .with_columns(long=number.str.contains(_SHAPE_18), short=number.str.contains(_SHAPE_15))
+        .with_columns(citizen=typed.is_in(_CITIZEN) | (typed.is_null() & (pl.col("long") | pl.col("short"))))
+        .with_columns(citizen.fill_null(False))
+        .with_columns(pl.col("long", "short").fill_null(False) & citizen)
     )
-    frame = frame.with_columns(
-        citizen=pl.when(pl.col("doc_type").is_null())
-        .then(pl.col("is_18") | pl.col("is_15"))
-        .otherwise(pl.col("doc_type").is_in(_CITIZEN))
-    ).with_columns(long=pl.col("citizen") & pl.col("is_18"), short=pl.col("citizen") & pl.col("is_15"))
     first17 = frame.select(
         pl.when("long")
-        .then(pl.col("number").str.head(17))
+        .then(number.str.head(17))
         .when("short")
-        .then(pl.col("number").str.head(6) + "19" + pl.col("number").str.tail(9))
+        .then(number.str.head(6) + "19" + number.str.tail(9))
     ).to_series()
-    frame = frame.with_columns(
-        check=check_digits(first17),
-        birth=_births(first17),
-        number=pl.when("short").then(first17 + check_digits(first17)).otherwise("number"),
+    checks, births = _checks_and_births(first17)
+    frame = frame.with_columns(check=checks, birth=births).with_columns(
+        number=pl.when("short").then(first17 + checks).otherwise(number)
     )
-    number, birth, check = pl.col("number"), pl.col("birth"), pl.col("check")
-    numbered = pl.col("long") | pl.col("short")
-    wrong = pl.col("long") & (number.str.tail(1) != check)
-    frame = frame.with_columns(
-        error=pl.when(number.is_null())
-        .then(pl.lit("证件号为空，请填写"))
-        .when("lost")
-        .then(pl.lit("证件号被存成了数字，末几位已丢失；请把该列设为文本格式后重新填写"))
-        .when(pl.col("citizen") & ~numbered)
-        .then(
-            pl.when(number.str.contains(r"^[0-9X]+$"))
-            .then(pl.format("身份证号应为 18 位，这里是 {} 位", "digits"))
-            .otherwise(pl.lit("身份证号只能有数字，末位可以是 X；共 18 位"))
-        )
-        .when(numbered & birth.is_null())
-        .then(pl.lit("证件号中的出生日期不存在，请核对第 7 至 14 位"))
-        .when(numbered & (birth > today))
-        .then(pl.lit("证件号中的出生日期晚于今天，请核对第 7 至 14 位"))
-        # 15 significant digits is what a spreadsheet keeps of a number.
-        .when(wrong & number.str.ends_with("000"))
-        .then(pl.lit("证件号末三位变成了 000，像是被存成过数字；请把该列设为文本格式后重新填写"))
-        .when(wrong)
-        .then(pl.format("校验位应为 {}，请核对整个号码", check))
-        .when(~numbered & ~number.str.contains(r"^[A-Z0-9()-]{5,30}$"))
-        .then(pl.lit("证件号应为 5 至 30 位的字母、数字、括号或横线"))
-    )
-    fine = frame["error"].is_null()
-    lower_x = frame.select("long", pl.col("plain").str.ends_with("x").fill_null(False))
+    fine = frame.select(
+        pl.when(pl.col("long") | pl.col("short"))
+        .then((pl.col("birth") <= today) & (number.str.tail(1) == pl.col("check")))
+        .otherwise(~citizen & number.str.contains(_SHAPE_OTHER))
+        .fill_null(False)
+    ).to_series()
+    errors = pl.repeat(None, len(raw), dtype=pl.String, eager=True)
     return Cleaned(
-        values=frame.select(pl.when(pl.col("error").is_null()).then(number)).to_series(),
-        errors=frame["error"],
+        values=frame.select(pl.when(fine).then(number)).to_series(),
+        errors=errors.scatter((~fine).arg_true(), _reasons(frame.filter(~fine), today)),
         rules={
-            "trim/width": (plain != raw.str.strip_suffix(".0")).fill_null(False) & fine,
+            TIDIED: (plain != raw.str.strip_suffix(".0")).fill_null(False) & fine,
             "15-digit id": frame["short"] & fine,
-            "lower x": lower_x["long"] & lower_x["plain"] & fine,
+            "lower x": frame["long"] & plain.str.ends_with("x").fill_null(False) & fine,
         },
     )
 
 
+def _reasons(refused, today):
+    number = pl.col("number")
+    numbered = pl.col("long") | pl.col("short")
+    reason = (
+        pl.when(number.is_null())
+        .then(pl.lit("证件号为空，请填写"))
+        .when(number.str.contains(r"^[0-9](\.[0-9]+)?E\+[0-9]+$"))
+        .then(pl.lit("证件号被存成了数字，末几位已丢失；请把该列设为文本格式后重新填写"))
+        .when(~pl.col("citizen"))
+        .then(pl.lit("证件号应为 5 至 30 位的字母、数字、括号或横线"))
+        .when(~numbered & number.str.contains(r"^[0-9X]+$"))
+        .then(pl.format("身份证号应为 18 位，这里是 {} 位", number.str.len_chars()))
+        .when(~numbered)
+        .then(pl.lit("身份证号只能有数字，末位可以是 X；共 18 位"))
+        .when(pl.col("birth").is_null())
+        .then(pl.lit("证件号中的出生日期不存在，请核对第 7 至 14 位"))
+        .when(pl.col("birth") > today)
+        .then(pl.lit("证件号中的出生日期晚于今天，请核对第 7 至 14 位"))
+        # 15 significant digits is what a spreadsheet keeps of a number.
+        .when(number.str.ends_with("000"))
+        .then(pl.lit("证件号末三位变成了 000，像是被存成过数字；请把该列设为文本格式后重新填写"))
+        .otherwise(pl.format("校验位应为 {}，请核对整个号码", "check"))
+    )
+    return refused.select(reason).to_series()
+
+
 def check_digits(first17: pl.Series) -> pl.Series:
     """The 18th character (ISO 7064 MOD 11-2) for strings of 17 digits; null stays null."""
-    return _spread(_CHECKS.gather(_digits(first17) @ _WEIGHTS % 11), first17)
+    return _checks_and_births(first17)[0]
 
 
 def birth_dates(numbers: pl.Series) -> pl.Series:
     """pl.Date from cleaned numbers of 18 characters; null where a number says none (CL-3.2)."""
-    return _births(numbers.str.extract(r"^([1-9][0-9]{16})[0-9X]$"))
+    return _checks_and_births(numbers.str.extract(r"^([1-9][0-9]{16})[0-9X]$"))[1]
 
 
 def sexes(numbers: pl.Series) -> pl.Series:
@@ -155,18 +153,24 @@ def age_on(births: pl.Series, day: date) -> pl.Series:
     return day.year - births.dt.year() - (month_and_day > day.month * 100 + day.day).cast(pl.Int32)
 
 
-def _digits(first17):
-    """The digits of the non-null texts as a matrix of 17 columns."""
+def _checks_and_births(first17):
+    """Check digits and birth dates of strings of 17 digits; null for null and for a day that never was."""
     joined = "".join(first17.drop_nulls().to_list()).encode("ascii")
-    return (np.frombuffer(joined, np.uint8).reshape(-1, 17) - ord("0")).astype(np.int64)
-
-
-def _births(first17):
-    digits = _digits(first17)
-    year = digits[:, 6:10] @ [1000, 100, 10, 1]
-    days, valid = civil_days(year, digits[:, 10:12] @ [10, 1], digits[:, 12:14] @ [10, 1])
+    # One row per place, so that each step runs over all numbers at once in little memory.
+    digits = np.ascontiguousarray((np.frombuffer(joined, np.uint8).reshape(-1, 17) - ord("0")).T)
+    total = sum(digits[place].astype(np.int32) * weight for place, weight in enumerate(_WEIGHTS))
+    year, month, day = (_number(digits[part]) for part in [slice(6, 10), slice(10, 12), slice(12, 14)])
+    days, valid = civil_days(year, month, day)
     days[~valid | (year < 1900)] = np.datetime64("NaT")
-    return _spread(pl.Series(days), first17)
+    return _spread(_CHECKS.gather(total % 11), first17), _spread(pl.Series(days), first17)
+
+
+def _number(digits):
+    """The numbers that rows of decimal places make, most significant first."""
+    number = np.zeros(digits.shape[1], np.int64)
+    for place in digits:
+        number = number * 10 + place
+    return number
 
 
 def _spread(values, like):
