@@ -119,11 +119,13 @@ class Panel:
 
     `rows(obj)` gives the rows that hang on `obj`. Whoever may see `obj` and holds this resource's view
     permission sees them all, those from another territory's time too: they are `obj`'s own history (CL-3.6).
+    `columns` names those shown, by default the ones of the list.
     """
 
     on: str
     label: str
     rows: Callable[[Any], Any]
+    columns: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
