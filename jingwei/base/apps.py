@@ -6,3 +6,9 @@ class BaseConfig(AppConfig):
     label = "base"
     verbose_name = "公共基础"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self):
+        """No process starts on a cryptographic library that gives wrong answers (P-4.7)."""
+        from jingwei.base.crypto import provider
+
+        provider().self_test()
