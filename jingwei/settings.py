@@ -7,6 +7,10 @@ Environment:
     JINGWEI_KEYS        key ring of the personal columns (default JINGWEI_HOME/keys.json)
     JINGWEI_SECRET_KEY  Django's signing key (default: made once in JINGWEI_HOME/secret-key)
     JINGWEI_HOSTS       names under which the site is reached, separated by commas
+    JINGWEI_SMS         SMS gateway: outbox (default, nothing leaves), http or cmpp
+    JINGWEI_SMS_URL     its address: https://account@host/path, or
+                        cmpp://SP-id@host:7890?src=number&service=id&extension=digits&repeats=refused
+    JINGWEI_SMS_SECRET  the key shared with it
     JINGWEI_TLS         1 when the site is behind a proxy that speaks HTTPS
     JINGWEI_TRUSTED_PROXY  addresses of proxies whose X-Forwarded-For is believed, separated by commas
 """
@@ -14,6 +18,7 @@ Environment:
 import os
 import secrets
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
@@ -77,6 +82,7 @@ INSTALLED_APPS = [
     "jingwei.base",
     "jingwei.directory",
     "jingwei.desk",
+    "jingwei.messages",
     "jingwei.people",
     "jingwei.testing",
     "django.contrib.auth",
@@ -174,6 +180,15 @@ CONTENT_SECURITY_POLICY = {
         "base-uri": [NONE],
     }
 }
+
+# Short messages
+JINGWEI_SMS = os.environ.get("JINGWEI_SMS") or "outbox"
+JINGWEI_SMS_URL = os.environ.get("JINGWEI_SMS_URL", "")
+JINGWEI_SMS_SECRET = os.environ.get("JINGWEI_SMS_SECRET", "")
+if JINGWEI_SMS not in ("outbox", "http", "cmpp"):
+    raise ImproperlyConfigured(f"环境变量 JINGWEI_SMS 应为 outbox、http 或 cmpp，现在是“{JINGWEI_SMS}”。")
+if JINGWEI_SMS != "outbox" and not (urlsplit(JINGWEI_SMS_URL).hostname and JINGWEI_SMS_SECRET):
+    raise ImproperlyConfigured("短信网关需要环境变量 JINGWEI_SMS_URL（含主机名）和 JINGWEI_SMS_SECRET。")
 
 # Language and time
 LANGUAGE_CODE = "zh-hans"
