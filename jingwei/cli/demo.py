@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from jingwei.base import codes
+from jingwei.base.columns import RESIDENT_ID
 from jingwei.base.copying import copy_into
 from jingwei.base.crypto import provider
 from jingwei.base.fields import personal_fields
@@ -22,7 +23,7 @@ from jingwei.base.partitions import ensure_months
 from jingwei.directory import setup
 from jingwei.directory.models import Region
 from jingwei.kit.idcard import check_digits
-from jingwei.people.models import RESIDENT_ID, Dose, Person, Transfer
+from jingwei.people.models import Dose, Person, Transfer
 from jingwei.people.sheets import RosterSheet
 from jingwei.testing.models import Sample
 
@@ -42,7 +43,9 @@ SURNAMES = (
 )
 RARE_SURNAMES = ["欧阳", "上官", "司徒", "诸葛", "令狐", "亓", "乜", "逄", "䶮", "𪩘"]
 MALE_GIVEN = "伟强磊军洋勇杰涛超明刚平辉鹏华飞鑫波斌宇浩凯健俊帆帅旭宁龙林建国志文海峰山仁义兴良东松泽轩睿博"
-FEMALE_GIVEN = "芳娜敏静丽艳娟霞秀玲桂英兰红梅莉雪琳晶妍茜秋珊莎锦黛青倩婷姣婉娴瑾颖露瑶怡婵雁蓓纨仪荷丹蓉眉君"
+FEMALE_GIVEN = (
+    "芳娜敏静丽艳娟霞秀玲桂英兰红梅莉雪琳晶妍茜秋珊莎锦黛青倩婷姣婉娴瑾颖露瑶怡婵雁蓓纨仪荷丹蓉眉君"
+)
 RARE_GIVEN = ["𬭎", "喆", "堃", "犇", "淼", "赟", "昶", "㛃", "翀", "禤", "𣲗", "頔"]
 SEGMENTS = ["142", "143", "154", "160", "161", "163", "164", "168", "169", "179"]
 VACCINES = ["科兴", "北京生物", "智飞", "康希诺"]
@@ -116,7 +119,9 @@ class Families:
 
     block: int
     household: np.ndarray  # number within the block
-    place: np.ndarray  # 0 the head, 1 the spouse, then children, from 4 on the older or the youngest generation
+    place: (
+        np.ndarray
+    )  # 0 the head, 1 the spouse, then children, from 4 on the older or the youngest generation
     born: np.ndarray  # datetime64[D]
     male: np.ndarray
 
@@ -153,7 +158,9 @@ class Numbering:
         day = (np.datetime64(BORN_UNTIL) - families.born).astype(np.int64)
         male = families.male.astype(np.int64)
         cell = pl.DataFrame({"cell": day * 2 + male}).with_row_index()
-        rank = cell.select((pl.col("index").rank("ordinal").over("cell") - 1).alias("rank"))["rank"].to_numpy()
+        rank = cell.select((pl.col("index").rank("ordinal").over("cell") - 1).alias("rank"))[
+            "rank"
+        ].to_numpy()
         order = self.used[day, male] + rank
         np.add.at(self.used, (day, male), 1)
         # 167 and 500 have no common divisor, so that orders on one day differ, and don't simply count up.
@@ -256,7 +263,8 @@ def names(rng, families) -> pl.Series:
 def addresses(rng, families, district, home) -> pl.Series:
     """上埔社区12号3栋402室 in a community, 下洋村19号 in a village; one per household."""
     house, block, floor, flat = (
-        pl.Series(rng.integers(1, high + 1, BLOCK)[families.household]).cast(pl.String) for high in (199, 20, 28, 4)
+        pl.Series(rng.integers(1, high + 1, BLOCK)[families.household]).cast(pl.String)
+        for high in (199, 20, 28, 4)
     )
     named = pl.DataFrame({"town": district.towns[home], "name": district.names[home]}).with_columns(
         house=house, block=block, flat=floor + "0" + flat
@@ -290,7 +298,15 @@ def groups(rng, age, occupation, male, district):
     crossing = np.isin(occupation, ["货车司机", "客车司机", "快递员", "冷链从业人员", "船员"])
     expecting = ~male & (age >= 22) & (age < 40) & (rare > 0.97)
     word = np.select(
-        [age < 3, rare < 0.02, age >= 60, occupation == "学生", occupation == "医务人员", crossing, expecting],
+        [
+            age < 3,
+            rare < 0.02,
+            age >= 60,
+            occupation == "学生",
+            occupation == "医务人员",
+            crossing,
+            expecting,
+        ],
         ["婴幼儿", "残疾人", "老年人", "学生", "医护人员", "重点行业从业人员", "孕产妇"],
         default="普通人群",
     )
@@ -311,7 +327,9 @@ def doses_of(rng, born, age):
     """0 to 3 doses in 2021 and 2022; the very old less often, who was not three years old by then never."""
     drawn = rng.random(BLOCK)
     usual = np.searchsorted([0.07, 0.11, 0.37], drawn)
-    return np.select([born > np.datetime64("2018-01-01"), age >= 84], [0, np.searchsorted([0.28, 0.36, 0.6], drawn)], usual)
+    return np.select(
+        [born > np.datetime64("2018-01-01"), age >= 84], [0, np.searchsorted([0.28, 0.36, 0.6], drawn)], usual
+    )
 
 
 # --- what happened to them --------------------------------------------------------------------------------
@@ -387,27 +405,35 @@ def store(block, first, last):
     now = timezone.localtime()
     known = (pl.lit(now) - pl.duration(days="days_known")).dt.convert_time_zone(ZONE)
     last_dose = doses.group_by("index").last().rename({"on": "dose_on", "unit": "dose_unit"})
-    last_sample = samples.group_by("index").first().rename({"result": "sample_result", "point": "sample_point"})
+    last_sample = (
+        samples.group_by("index").first().rename({"result": "sample_result", "point": "sample_point"})
+    )
     people = (
         people.with_columns(id=new_ids(Person, len(people)), version=1, created_at=known, updated_at=known)
-        .join(last_dose.select("index", "dose", "dose_on", "dose_unit"), "index", "left", maintain_order="left")
+        .join(
+            last_dose.select("index", "dose", "dose_on", "dose_unit"), "index", "left", maintain_order="left"
+        )
         .join(
             last_sample.select("index", "sampled_at", "sample_result", "sample_point"),
-            "index", "left", maintain_order="left",
+            "index",
+            "left",
+            maintain_order="left",
         )
         .with_columns(pl.col("dose_unit", "sample_result", "sample_point").fill_null(""))
     )
     people = people.with_columns(RosterSheet().derive(people))
     sealed = people.with_columns(
-        pl.Series(field.name, provider().encrypt(field.sealing, people[field.name].to_list()), dtype=pl.Binary)
+        pl.Series(
+            field.name, provider().encrypt(field.sealing, people[field.name].to_list()), dtype=pl.Binary
+        )
         for field in personal_fields(Person)
     )
     key = sealed.select("index", "number", "region", "created_at", person_id="id")
     copy_into(
         "people_person",
-        sealed.select(field.name for field in Person._meta.concrete_fields if field.name != "created_by").rename(
-            {"region": "region_id"}
-        ),
+        sealed.select(
+            field.name for field in Person._meta.concrete_fields if field.name != "created_by"
+        ).rename({"region": "region_id"}),
     )
     copy_into(
         "people_dose",
@@ -432,7 +458,14 @@ def store(block, first, last):
         copy_into(
             "testing_sample",
             samples.join(key, "index").select(
-                "number", "sampled_at", "point", "region", "name", "institution", "result", "result_at",
+                "number",
+                "sampled_at",
+                "point",
+                "region",
+                "name",
+                "institution",
+                "result",
+                "result_at",
                 received_at=pl.lit(now),
             ),
         )

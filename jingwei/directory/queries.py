@@ -6,6 +6,8 @@ from jingwei.base.access import DataScope
 from jingwei.directory.models import Region
 from jingwei.kit.regions import LEVELS
 
+COMMUNITY = 12  # digits in the code of a community or village
+
 
 def start_region(reach: DataScope, home: str) -> str:
     """Where drilling down begins: the smallest region around the whole scope; `home` for an unlimited one."""
@@ -15,12 +17,18 @@ def start_region(reach: DataScope, home: str) -> str:
     return max((common[:length] for length in LEVELS if length <= len(common)), default="", key=len)
 
 
-def areas_in(reach: DataScope, region: str) -> list[Region]:
-    """The regions one level below `region` that the scope touches; a community stands for itself."""
-    if len(region) >= 12:
-        return list(Region.objects.filter(code=region))
+def areas_in(reach: DataScope, region: str, *, communities=False) -> list[Region]:
+    """The regions one level below `region` that the scope touches, or with `communities` all these in it.
+
+    A community stands for itself.
+    """
+    rows = Region.objects.order_by("code")
+    if communities or len(region) >= COMMUNITY:
+        rows = rows.filter(code__startswith=region, code__regex=rf"^\d{{{COMMUNITY}}}$")
+    else:
+        rows = rows.filter(parent=region or None)
     return [
-        child
-        for child in Region.objects.filter(parent=region or None).order_by("code")
-        if reach.everything or any(child.code.startswith(c) or c.startswith(child.code) for c in reach.regions)
+        area
+        for area in rows
+        if reach.everything or any(area.code.startswith(c) or c.startswith(area.code) for c in reach.regions)
     ]

@@ -42,7 +42,9 @@ def save_person(actor, person, *, values, version=None):
 @transaction.atomic
 def transfer_person(actor, person, *, to_region, reason=""):
     """Move a person to another community, of one's own or not; the history goes along (CL-3.7)."""
-    person = Person.objects.visible_to(actor, "people.transfer").select_for_update(of=("self",)).get(pk=person.pk)
+    person = (
+        Person.objects.visible_to(actor, "people.transfer").select_for_update(of=("self",)).get(pk=person.pk)
+    )
     if len(to_region.code) < 12 or not to_region.enabled:
         raise ValidationError({"to_region": "请选择迁往的村或社区"})
     if to_region.pk == person.region_id:
@@ -54,7 +56,12 @@ def transfer_person(actor, person, *, to_region, reason=""):
     person.save(update_fields=["region", "version", "updated_at"])
     note_transfer(actor, person, origin=origin.pk, reason=reason)
     audit.record(
-        actor, "迁移", person, resource="people", reason=reason, changes={"村/社区": [origin.name, to_region.name]}
+        actor,
+        "迁移",
+        person,
+        resource="people",
+        reason=reason,
+        changes={"村/社区": [origin.name, to_region.name]},
     )
 
 
@@ -81,7 +88,9 @@ def save_dose(actor, dose, *, values, version=None):
 @transaction.atomic
 def vaccinate(actor, person, *, dose, on, vaccine="", unit=""):
     """Record a dose given to a person (CL-3.3)."""
-    person = Person.objects.visible_to(actor, "people.vaccinate").select_for_update(of=("self",)).get(pk=person.pk)
+    person = (
+        Person.objects.visible_to(actor, "people.vaccinate").select_for_update(of=("self",)).get(pk=person.pk)
+    )
     given = Dose(person=person, dose=dose, on=on, vaccine=vaccine, unit=unit, created_by=actor.operator_id)
     given.full_clean()
     given.save()

@@ -9,11 +9,11 @@ from django.utils import timezone
 
 from jingwei.base.access import Rows, Scope
 from jingwei.base.codes import CodeField
+from jingwei.base.columns import RESIDENT_ID
 from jingwei.base.fields import GramsField, SealedField
 from jingwei.base.models import Record
 from jingwei.directory.models import Region
 
-RESIDENT_ID = "111"  # GA/T 517: 居民身份证
 BASIS = "《传染病防治法》及属地疫情防控职责"
 # The latest of the person's own doses and samples, kept by the actions that store those (CL-3.3).
 LATEST = ("dose", "dose_on", "dose_unit", "sampled_at", "sample_result", "sample_point")
@@ -24,7 +24,9 @@ LATEST = ("dose", "dose_on", "dose_unit", "sampled_at", "sample_result", "sample
     pghistory.DeleteEvent("deleted", row=pghistory.Old, level=pghistory.Statement),
     # What follows from other tables or columns has no history of its own.
     exclude=["grams", "household", *LATEST],
-    obj_field=pghistory.ObjForeignKey(db_constraint=False, on_delete=models.DO_NOTHING, related_name="events"),
+    obj_field=pghistory.ObjForeignKey(
+        db_constraint=False, on_delete=models.DO_NOTHING, related_name="events"
+    ),
 )
 class Person(Record):
     """One resident (CL-3.1). Keyed by document type and number; region is the community or village."""
@@ -35,20 +37,33 @@ class Person(Record):
     sex = CodeField("性别", kind="性别", max_length=1, blank=True)
     doc_type = CodeField("证件类型", kind="证件类型", max_length=3, default=RESIDENT_ID)
     number = SealedField(
-        "证件号", kind="number", searchable=True, purpose="辨认人员、关联检测与接种", basis=BASIS, keep="在册期间"
+        "证件号",
+        kind="number",
+        searchable=True,
+        purpose="辨认人员、关联检测与接种",
+        basis=BASIS,
+        keep="在册期间",
     )
     resident = models.BooleanField("是否为常住人口", null=True, blank=True)
     registered_address = SealedField(
         "户籍地", kind="address", blank=True, purpose="核对户籍", basis=BASIS, keep="在册期间"
     )
-    address = SealedField("居住地", kind="address", blank=True, purpose="上门服务与管控", basis=BASIS, keep="在册期间")
+    address = SealedField(
+        "居住地", kind="address", blank=True, purpose="上门服务与管控", basis=BASIS, keep="在册期间"
+    )
     # Deterministic digest of the tidied address: household members share it (CL-3.6).
     household = models.BigIntegerField("同住标识", null=True, editable=False)
     tenant = models.BooleanField("是否为租户", null=True, blank=True)
     occupation = models.CharField("单位（从业情况）", max_length=120, blank=True)
     group = CodeField("人群分类", kind="人群分类", blank=True)
     phone = SealedField(
-        "联系电话", kind="phone", searchable=True, blank=True, purpose="联系本人", basis=BASIS, keep="在册期间"
+        "联系电话",
+        kind="phone",
+        searchable=True,
+        blank=True,
+        purpose="联系本人",
+        basis=BASIS,
+        keep="在册期间",
     )
     birth_date = models.DateField("出生日期", null=True, blank=True)
 
@@ -60,7 +75,9 @@ class Person(Record):
     sample_result = models.CharField("检测结果", max_length=10, blank=True, editable=False)
     sample_point = models.CharField("采样点名称", max_length=120, blank=True, editable=False)
 
-    grams = GramsField(verbose_name="检索", null=True, editable=False)  # of name, address, registered address, occupation
+    grams = GramsField(
+        verbose_name="检索", null=True, editable=False
+    )  # of name, address, registered address, occupation
 
     scope = Scope(region="region__code")
     internal = (*Record.internal, "household", "grams")
@@ -70,7 +87,9 @@ class Person(Record):
         ordering = ["region", "id"]
         constraints = [
             models.UniqueConstraint(
-                fields=["doc_type", "number"], name="one_person_per_document", violation_error_message="该证件号已登记"
+                fields=["doc_type", "number"],
+                name="one_person_per_document",
+                violation_error_message="该证件号已登记",
             )
         ]
         indexes = [
@@ -101,7 +120,9 @@ class Dose(Record):
     """One vaccination of one person (CL-3.3). The same dose number again is the same dose."""
 
     person = models.ForeignKey(Person, models.CASCADE, verbose_name="人员", related_name="doses")
-    dose = models.PositiveSmallIntegerField("接种针次", validators=[MinValueValidator(1), MaxValueValidator(9)])
+    dose = models.PositiveSmallIntegerField(
+        "接种针次", validators=[MinValueValidator(1), MaxValueValidator(9)]
+    )
     vaccine = models.CharField("疫苗名称", max_length=60, blank=True)
     on = models.DateField("接种日期")
     unit = models.CharField("接种单位", max_length=120, blank=True)
@@ -113,7 +134,9 @@ class Dose(Record):
         ordering = ["person", "dose"]
         constraints = [
             models.UniqueConstraint(
-                fields=["person", "dose"], name="each_dose_once", violation_error_message="该人员这一针次已登记"
+                fields=["person", "dose"],
+                name="each_dose_once",
+                violation_error_message="该人员这一针次已登记",
             )
         ]
 

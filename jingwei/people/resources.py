@@ -60,14 +60,30 @@ class PersonResource(Resource):
     model = Person
     sheet = RosterSheet
     fields = [
-        *("region", "name", "sex", "doc_type", "number", "resident", "registered_address", "address", "tenant"),
+        *(
+            "region",
+            "name",
+            "sex",
+            "doc_type",
+            "number",
+            "resident",
+            "registered_address",
+            "address",
+            "tenant",
+        ),
         *("occupation", "group", "phone", "birth_date"),
     ]
     readonly = LATEST
     # The 无疫小区大数据分析表, in its order and with its headings (CL-3.1).
     columns = [
         Column("position", "序号", lambda person: person.position),
-        Column("town", "乡镇（街道）", lambda person: person.region.parent.name, "region", ["region__parent__name"]),
+        Column(
+            "town",
+            "乡镇（街道）",
+            lambda person: person.region.parent.name,
+            "region",
+            ["region__parent__name"],
+        ),
         "region",
         "name",
         "sex",
@@ -87,7 +103,13 @@ class PersonResource(Resource):
         "dose_unit",
         "dose",
         "dose_on",
-        Column("tested", "是否做过核酸检测", lambda person: "是" if person.sampled_at else "否", "sampled_at", ["sampled_at"]),
+        Column(
+            "tested",
+            "是否做过核酸检测",
+            lambda person: "是" if person.sampled_at else "否",
+            "sampled_at",
+            ["sampled_at"],
+        ),
         "sampled_at",
         "sample_result",
         "sample_point",
@@ -178,7 +200,9 @@ class PersonResource(Resource):
             if not self.rows(actor).filter(pk=known.person.pk).exists():
                 raise
             address = reverse("desk:show", kwargs={"resource": self.name, "pk": known.person.pk})
-            said = format_html('该证件号已登记，不能重复登记：<a href="{}">查看{}</a>', address, known.person.name)
+            said = format_html(
+                '该证件号已登记，不能重复登记：<a href="{}">查看{}</a>', address, known.person.name
+            )
             raise ValidationError({"number": said}) from None
 
 

@@ -83,7 +83,7 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Table:
-    """A counted table. `chart` is how it is drawn; `selection` holds for all its lines."""
+    """A counted table. `chart` is how it is drawn, and `drawn` the measures and shares that are."""
 
     name: str
     label: str
@@ -91,9 +91,9 @@ class Table:
     measures: Sequence[Measure]
     shares: Sequence[Share]
     lines: Sequence[Line]
-    total: Mapping[str, int]
-    selection: Mapping[str, str]
+    total: Line
     chart: str = "bar"
+    drawn: Sequence[str] = ()
 
 
 def measure(name, label, **selection) -> Measure:
@@ -201,13 +201,20 @@ AREA_MEASURES = [
     measure("elderly", "60岁以上", elderly="是"),
     measure("vaccinated", "已接种", vaccination="some"),
     measure("unvaccinated", "未接种", vaccination="0"),
-    measure("tested", "做过核酸", tested="是"),
+    measure("tested", "做过核酸检测", tested="是"),
 ]
-DOSE_MEASURES = [measure(f"dose{dose}", CONDITIONS["vaccination"][dose][0], vaccination=dose) for dose in DOSES]
+DOSE_MEASURES = [
+    measure(f"dose{dose}", CONDITIONS["vaccination"][dose][0], vaccination=dose) for dose in DOSES
+]
 WATCHED = [
     measure("unvaccinated", "未接种", vaccination="0"),
     measure("overdue", "下一针已逾期", dose_due="overdue"),
     measure("untested", "超期未检测", test_due="elderly"),
+]
+CROSSING_MEASURES = [
+    PEOPLE,
+    measure("overdue", "超期未检测", test_due="crossing"),
+    measure("never", "从未检测", last_test="never"),
 ]
 COVERAGE_MEASURES = [
     PEOPLE,
@@ -215,7 +222,7 @@ COVERAGE_MEASURES = [
     measure("full", "已接种3针", vaccination="3"),
     measure("elderly", "60岁以上", elderly="是"),
     measure("elderly_vaccinated", "60岁以上已接种", elderly="是", vaccination="some"),
-    measure("tested", "7天内检测", last_test="7"),
+    measure("tested", "做过核酸检测", tested="是"),
 ]
 COVERAGE_SHARES = [
     Share("coverage", "接种率", "vaccinated", "people"),
@@ -223,40 +230,79 @@ COVERAGE_SHARES = [
     Share("elderly_coverage", "60岁以上接种率", "elderly_vaccinated", "elderly"),
     Share("test_coverage", "检测率", "tested", "people"),
 ]
+VACCINATED = [Share("coverage", "接种率", "vaccinated", "people")]
 
 
 def population(rows, areas, today) -> list[Table]:
-    """The tables of CL-4.1."""
-    [area] = tables(rows, today, [by_area(areas)], AREA_MEASURES)
+    """By area, and by everything else that CL-4.1 names."""
+    [area] = tables(rows, today, [by_area(areas)], AREA_MEASURES, VACCINATED)
     pyramid, *others = tables(rows, today, [AGE, VACCINATION, GROUP, OCCUPATION, RESIDENT, TENANT], SEXES)
-    return [area, replace(pyramid, chart="pyramid"), *others]
+    vaccination, group, occupation, resident, tenant = (drawn(table, "pie", "people") for table in others)
+    return [
+        drawn(area, "bar", "people", "vaccinated"),
+        drawn(pyramid, "pyramid", "male", "female"),
+        vaccination,
+        group,
+        drawn(occupation, "rank", "people"),
+        resident,
+        tenant,
+    ]
+
+
+def elderly(rows, areas, today) -> list[Table]:
+    """People of 60 and above: doses and what is due by area, and when they were last tested (CL-4.2)."""
+    rows, selection = rows.filter(CONDITIONS["elderly"]["是"][1](today)), {"elderly": "是"}
+    measures = [PEOPLE, *DOSE_MEASURES, *WATCHED[1:]]
+    area, last_test = tables(rows, today, [by_area(areas), LAST_TEST], measures, selection=selection)
+    return [
+        drawn(area, "stack", *(m.name for m in DOSE_MEASURES)),
+        drawn(replace(last_test, measures=measures[:-1]), "bar", "people"),
+    ]
+
+
+def crossing(rows, today) -> list[Table]:
+    """Occupations that often cross provinces (CL-4.3)."""
+    rows = rows.filter(CONDITIONS["crossing"]["是"][1](today))
+    [occupation] = tables(rows, today, [OCCUPATION], CROSSING_MEASURES, selection={"crossing": "是"})
+    return [drawn(occupation, "bar", "people", "overdue")]
+
+
+def coverage(rows, areas, today, by) -> list[Table]:
+    """Areas in the order of the share named `by`, the best first (CL-4.4)."""
+    [table] = tables(rows, today, [by_area(areas)], COVERAGE_MEASURES, COVERAGE_SHARES)
+    share = next(share for share in COVERAGE_SHARES if share.name == by)
+    ranked = sorted(table.lines, key=lambda line: -(share.of(line.counts) or 0))
+    return [drawn(replace(table, label="覆盖率排名", lines=ranked), "rank", by)]
+
+
+def drawn(table, chart, *names) -> Table:
+    """The table with how it is drawn."""
+    return replace(table, chart=chart, drawn=names)
+
+
+# --- counting ---------------------------------------------------------------------------------------------
 
 
 def tables(rows, today, dimensions, measures, shares=(), selection=None) -> list[Table]:
-    """A table for each way of grouping `rows`, all counted in one pass."""
+    """A table for each way of grouping `rows`, all counted in one pass; `selection` is what `rows` were chosen by."""
     groupings = [{dimension.name: dimension.group(today)} for dimension in dimensions]
+    selection = selection or {}
     total, *found = counted(rows, today, [{}, *groupings], measures)
     nobody = {m.name: 0 for m in measures}
     result = []
     for dimension, counts in zip(dimensions, found, strict=True):
         values = sorted((value for (value,) in counts), key=lambda value: -counts[value,][measures[0].name])
         lines = [
-            Line(label, chosen, counts.get((value,), nobody), area=chosen.get("region", ""))
+            Line(label, selection | chosen, counts.get((value,), nobody), area=chosen.get("region", ""))
             for value, label, chosen in dimension.lines(values)
         ]
+        whole = Line("合计", selection, total.get((), nobody))
         result.append(
-            Table(
-                dimension.name,
-                dimension.label,
-                dimension.heading,
-                measures,
-                shares,
-                lines,
-                total.get((), nobody),
-                selection or {},
-            )
+            Table(dimension.name, dimension.label, dimension.heading, measures, shares, lines, whole)
         )
     return result
+
+
 def counted(rows, today, groupings: Sequence[Mapping], measures: Sequence[Measure]):
     """Count `rows` by several groupings in one pass over them.
 
@@ -299,10 +345,3 @@ def counted(rows, today, groupings: Sequence[Mapping], measures: Sequence[Measur
             counts = dict(zip((m.name for m in measures), cells[len(keys) :], strict=True))
             found[number][tuple(values[name] for name in sets[number])] = counts
     return found
-
-
-def option_of(name, today, options=None):
-    """Expression: which option of the condition `name` a person falls under."""
-    chosen = options or CONDITIONS[name]
-    whens = [When(CONDITIONS[name][option][1](today), then=Value(option)) for option in chosen]
-    return Case(*whens, default=Value(""), output_field=CharField())
