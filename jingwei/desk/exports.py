@@ -7,16 +7,22 @@ chunk by chunk, masked unless the operator may see clear values and says why (P-
 import io
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import QueryDict
+from django.http import HttpResponse, QueryDict
+from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.http import content_disposition_header
+from django.views.decorators.http import require_http_methods
 
 from jingwei.base import audit
+from jingwei.base.fields import personal_fields
 from jingwei.base.models import Job
 from jingwei.desk import files, jobs
-from jingwei.desk.lists import Selection, with_keys
+from jingwei.desk.guard import require
+from jingwei.desk.lists import Selection, key_text, with_keys
 from jingwei.desk.tables import FORMATS
 
 AT_ONCE = 2_000  # rows that a request waits for
@@ -135,3 +141,79 @@ def export_file(resource, actor, job, report) -> dict:
             )
     record(selection, columns, count=count, clear=wish.clear, reason=wish.reason, file_format=wish.format)
     return {"message": f"共 {count:,} 行。", "file": file.stored}
+
+
+# --- the page ---------------------------------------------------------------------------------------------
+
+
+@require_http_methods(["GET", "POST"])
+def export(request, resource):
+    """Ask what to export and how; give few rows at once, leave many to the job centre.
+
+    A list may post the keys of many chosen rows just to have the page ask about them.
+    """
+    require(request, resource, "export")
+    asked = request.POST if request.method == "POST" else request.GET
+    wish = _wish(asked)
+    selection = Selection(resource, request.actor, QueryDict(wish.query), action="export")
+    page = selection.page(_page_number(selection), selection.page_size())
+    problems = []
+    if "format" in request.POST:
+        try:
+            if asked.get("rows") == "page":
+                wish = replace(wish, keys=[key_text(row) for row in page.rows])
+            chosen = selection_of(resource, request.actor, wish)
+            if not chosen.total(AT_ONCE).exact:
+                in_background(resource, request.actor, wish)
+                messages.success(request, "已开始导出，完成后在这里下载。")
+                return redirect("desk:jobs")
+            return _attachment(resource, wish, at_once(resource, request.actor, wish, chosen))
+        except ValidationError as refusal:
+            problems = refusal.messages
+    context = {
+        "resource": resource,
+        "wish": wish,
+        "rows": asked.get("rows", "chosen" if wish.keys else "all"),
+        "total": selection.total(),
+        "on_page": len(page.rows),
+        "refusals": selection.refusals,
+        "problems": problems,
+        "shown": len(selection.columns()),
+        "columns": len(selection.columns(everything=True)),
+        "has_personal": bool(personal_fields(resource.model)),
+        "may_clear": request.actor.may(f"{resource.name}.clear"),
+        "at_once": AT_ONCE,
+    }
+    return render(request, "desk/export.html", context, status=422 if problems else 200)
+
+
+def _wish(asked) -> Wish:
+    """The wish of a form; the first time, of the list's address, which may name chosen rows as `pk`."""
+    query = asked.get("query")
+    if query is None:
+        query = asked.copy()
+        for name in ("pk", "csrfmiddlewaretoken"):
+            query.pop(name, None)
+        query = query.urlencode()
+    keys = asked.getlist("pk") if asked.get("rows", "chosen") == "chosen" else []
+    return Wish(
+        query=query,
+        keys=keys,
+        format=asked["format"] if asked.get("format") in FORMATS else "xlsx",
+        everything=asked.get("columns") == "all",
+        clear="clear" in asked,
+        reason=asked.get("reason", "").strip()[:500],
+    )
+
+
+def _page_number(selection):
+    asked = selection.params.get("page", "")
+    return int(asked) if asked.isdecimal() and 0 < int(asked) < 10**8 else 1
+
+
+def _attachment(resource, wish, content):
+    response = HttpResponse(content, content_type=FORMATS[wish.format].content_type)
+    name = file_name(resource, wish.format)
+    response.headers["Content-Disposition"] = content_disposition_header(True, name)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response

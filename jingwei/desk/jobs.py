@@ -17,7 +17,7 @@ from procrastinate.contrib.django.django_connector import DjangoConnector
 from procrastinate.manager import JobManager
 from procrastinate.tasks import configure_task
 
-from jingwei.base import audit
+from jingwei.base import audit, errors
 from jingwei.base.access import platform_actor
 from jingwei.base.models import Job
 from jingwei.base.parameters import Parameter
@@ -32,6 +32,8 @@ queue = JobManager(DjangoConnector())
 LOCKS = 0x4A6F62  # first half of the keys of the advisory locks that running jobs hold
 MOST_TRIES = 5  # runs cut off by a kill or a lost database before a job counts as failed
 REPORT_SECONDS = 0.5  # between two writings of the progress
+
+ORIGIN = ("address", "device", "request_id")  # of whoever asked for a job, for the operation log
 
 KEEP_DAYS = Parameter("jobs.keep_days", "后台任务记录保存", 30, unit="天", low=1, high=365)
 
@@ -50,7 +52,7 @@ def start(actor, kind, label, arguments, *, query="") -> Job:
     job = Job.objects.create(
         kind=kind,
         label=label[:200],
-        arguments=arguments,
+        arguments=arguments | {"origin": {name: getattr(actor, name) for name in ORIGIN}},
         query=query,
         owner=actor.operator_id,
         appointment=actor.appointment_id,
@@ -152,7 +154,8 @@ def run(kinds, job_id, *, stopping=lambda: False):
             return
         job.state, job.started_at = Job.RUNNING, job.started_at or timezone.now()
         job.save(update_fields=["state", "started_at"])
-        actor = actor_of_job(job.owner, job.appointment) if job.owner else platform_actor(job.label)
+        origin = job.arguments["origin"]
+        actor = actor_of_job(job.owner, job.appointment, **origin) if job.owner else platform_actor(job.label)
         try:
             outcome = {"state": Job.DONE, **kinds[job.kind](actor, job, this.report)}
         except Cancelled:
@@ -185,7 +188,7 @@ def _words(refusal):
 
 def _reported(job, error):
     reference = uuid.uuid4().hex[:12]
-    logger.exception("job %s (%s) failed, reference %s", job.pk, job.kind, reference)
+    errors.keep(error, reference=reference, place=f"后台任务 {job.kind}")
     return f"处理时出现意外错误，没有完成。请重试；仍不成功时，请把编号 {reference} 告诉系统管理员。"
 
 
@@ -200,13 +203,15 @@ def take_up_stalled():
         cursor.execute(
             """
             WITH latest AS (
-                SELECT DISTINCT ON (job.id) job.id AS job, queued.id, queued.status, queued.attempts
+                SELECT DISTINCT ON (job.id) job.id AS job, queued.id, queued.status
                   FROM base_job job JOIN procrastinate_jobs queued
                     ON queued.task_name = %s AND (queued.args->>'job_id')::bigint = job.id
                  WHERE job.state IN (%s, %s)
                  ORDER BY job.id, queued.id DESC
             )
-            SELECT id, job, attempts FROM latest
+            SELECT id, job, (SELECT count(*) FROM procrastinate_events
+                              WHERE job_id = latest.id AND type = 'started') AS runs
+              FROM latest
              WHERE status IN ('doing', 'failed')
                AND NOT EXISTS (
                    SELECT FROM procrastinate_events
@@ -219,8 +224,8 @@ def take_up_stalled():
             [TASK, Job.WAITING, Job.RUNNING, LOCKS],
         )
         stalled = cursor.fetchall()
-    for queued, job_id, attempts in stalled:
-        if attempts < MOST_TRIES:
+    for queued, job_id, runs in stalled:
+        if runs < MOST_TRIES:
             queue.retry_job_by_id(queued, retry_at=timezone.now())
         else:
             message = "任务多次被中断，已停止。请重试；仍不成功时请联系系统管理员。"

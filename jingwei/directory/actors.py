@@ -31,10 +31,13 @@ def actor_for(operator: Operator | None, appointment_id=None, **request) -> Acto
     )
 
 
-def actor_of_job(operator_id, appointment_id) -> Actor:
-    """The actor a background job works for, with the rights of now, not of when it was asked."""
+def actor_of_job(operator_id, appointment_id, **request) -> Actor:
+    """The actor a background job works for, with the rights of now, not of when it was asked.
+
+    `request` tells for the log where it was asked from.
+    """
     operator = Operator.objects.select_related("organisation").filter(pk=operator_id).first()
-    actor = actor_for(operator, appointment_id)
+    actor = actor_for(operator, appointment_id, **request)
     return actor if actor.appointment_id == appointment_id else NOBODY
 
 
