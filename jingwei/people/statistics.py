@@ -16,6 +16,7 @@ from django.db.models.functions import Left
 
 from jingwei.base import codes
 from jingwei.desk.filters import BLANK, YES_NO
+from jingwei.desk.statistics import Line, Share, Table
 from jingwei.directory.models import Region
 from jingwei.people.queries import CONDITIONS, aged
 
@@ -43,30 +44,6 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Share:
-    """A column in percent: one measure of another."""
-
-    name: str
-    label: str
-    part: str
-    whole: str
-
-    def of(self, counts) -> float | None:
-        """Percent with one decimal; None where there is nobody."""
-        return round(100 * counts[self.part] / counts[self.whole], 1) if counts[self.whole] else None
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a table: what the list selects for it, and {measure: people}. `area`: a region to open."""
-
-    label: str
-    selection: Mapping[str, str]
-    counts: Mapping[str, int]
-    area: str = ""
-
-
-@dataclass(frozen=True)
 class Dimension:
     """A way of grouping people: `group(today)` is an expression of Person.
 
@@ -79,21 +56,6 @@ class Dimension:
     heading: str
     group: Callable[[date], Any]
     lines: Callable[[list], list[tuple[Any, str, Mapping[str, str]]]]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A counted table. `chart` is how it is drawn, and `drawn` the measures and shares that are."""
-
-    name: str
-    label: str
-    heading: str
-    measures: Sequence[Measure]
-    shares: Sequence[Share]
-    lines: Sequence[Line]
-    total: Line
-    chart: str = "bar"
-    drawn: Sequence[str] = ()
 
 
 def measure(name, label, **selection) -> Measure:
