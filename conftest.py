@@ -20,6 +20,8 @@ from jingwei import embedded
 from jingwei.base.crypto import create_key_ring
 from jingwei.directory.setup import ensure_base
 
+pytest_plugins = ["tests.personas"]
+
 # How fast the machine is says nothing about the code.
 hypothesis.settings.register_profile("jingwei", deadline=None)
 hypothesis.settings.load_profile("jingwei")

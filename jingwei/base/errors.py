@@ -17,7 +17,10 @@ def keep(error: BaseException, *, reference: str, place: str):
     try:
         with transaction.atomic():
             ErrorEntry.objects.create(
-                reference=reference, place=place[:200], kind=type(error).__qualname__[:120], trace=places(error)
+                reference=reference,
+                place=place[:200],
+                kind=type(error).__qualname__[:120],
+                trace=places(error),
             )
     except Error:
         logger.exception("error %s could not be entered", reference)
@@ -31,12 +34,19 @@ def bad_request(request, exception):
 
 def forged(request, reason=""):
     """403: the form's token is missing or old, mostly because the page stood open for too long."""
-    return _page(request, 403, "页面已过期", "这个页面打开得太久，或浏览器没有保存 Cookie。请返回上一页刷新后重新提交。")
+    return _page(
+        request,
+        403,
+        "页面已过期",
+        "这个页面打开得太久，或浏览器没有保存 Cookie。请返回上一页刷新后重新提交。",
+    )
 
 
 def refused(request, exception):
     """403: the actor lacks the permission; our own refusals say which."""
-    return _page(request, 403, "没有权限", f"{exception}" or "您没有打开这个页面的权限。需要时请联系安全管理员授权。")
+    return _page(
+        request, 403, "没有权限", f"{exception}" or "您没有打开这个页面的权限。需要时请联系安全管理员授权。"
+    )
 
 
 def not_found(request, exception):
@@ -48,7 +58,9 @@ def failed(request):
     """500: our mistake."""
     error = sys.exc_info()[1]
     keep(error, reference=_reference(request), place=f"{request.method} {request.path}")
-    return _page(request, 500, "系统出错了", "您填写的内容没有保存。请稍后再试；仍不成功时，把下面的编号告诉管理员。")
+    return _page(
+        request, 500, "系统出错了", "您填写的内容没有保存。请稍后再试；仍不成功时，把下面的编号告诉管理员。"
+    )
 
 
 def _reference(request):

@@ -1,10 +1,10 @@
-"""A number for every request, by which a page, a log row and an error entry find each other (P-3.3, SEC-8)."""
+"""A number for every request, by which page, log row and error entry find each other (P-3.3, SEC-8)."""
 
 import secrets
 
 
 class RequestIdMiddleware:
-    """Sets `request.request_id` and tells it in the header X-Request-Id. Short enough to be read out on the phone."""
+    """Sets `request.request_id`, short enough to be read out on the phone; tells it in X-Request-Id."""
 
     def __init__(self, get_response):
         self.get_response = get_response

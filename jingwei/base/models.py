@@ -49,7 +49,7 @@ class LogEntry(models.Model):
 
     objects = Rows.as_manager()
     scope = Scope(region="region", owner="operator")
-    internal = ("id", "operator", "region", "device")
+    internal = ("id", "operator", "region")
 
     class Meta:
         verbose_name = "操作日志"

@@ -10,8 +10,8 @@ from django.utils import timezone
 def ensure_months(table: str, first: date, last: date):
     """Have a partition of `table` for every month from that of `first` to that of `last`, dates or times.
 
-    Months begin at midnight of the platform's time zone. Call it before the rows are written: a row of a month
-    without partition is refused by the database.
+    Months begin at midnight of the platform's time zone. Call it before the rows are written: the database
+    refuses a row of a month without partition.
     """
     months = [(n // 12, n % 12 + 1) for n in range(_number(first), _number(last) + 1)]
     with connection.cursor() as cursor:

@@ -71,7 +71,11 @@ def sign_in(request):
 
 def _following(request):
     address = request.POST.get("next") or request.GET.get("next") or "/"
-    return address if url_has_allowed_host_and_scheme(address, {request.get_host()}, request.is_secure()) else "/"
+    return (
+        address
+        if url_has_allowed_host_and_scheme(address, {request.get_host()}, request.is_secure())
+        else "/"
+    )
 
 
 @require_POST

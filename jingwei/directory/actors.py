@@ -45,7 +45,9 @@ def grants_of(appointment: Appointment) -> dict[str, DataScope]:
     """{permission: data scope}; two roles with the same permission widen its scope, never another's."""
     grants: dict[str, DataScope] = {}
     for role in appointment.held_roles:
-        reach = data_scope_of(appointment, **{name: role[name] for name in ("reach", "regions", "organisations")})
+        reach = data_scope_of(
+            appointment, **{name: role[name] for name in ("reach", "regions", "organisations")}
+        )
         for permission in role["permissions"]:
             grants[permission] = grants.get(permission, NO_SCOPE) | reach
     return grants

@@ -300,7 +300,7 @@ class Operator(AbstractBaseUser, Record):
         """The appointments that hold today, the oldest first, in one query with all that rights follow from.
 
         Each carries `held_roles`, a list of {id, permissions, reach, regions, organisations} of its enabled
-        roles, and the menu settings that concern the operator: `hidden` (keys) and `granted` ({key, allowed}).
+        roles, and the menu settings that concern the operator: `hidden`, keys, and `granted`, {key, allowed}.
         """
         listed = {
             "regions": ArraySubquery(Region.objects.filter(role=OuterRef("pk")).values("code")),
@@ -322,7 +322,7 @@ class Operator(AbstractBaseUser, Record):
         )
 
     def _get_session_auth_hash(self, secret=None):
-        # A session ends with the password, the enabled state, or the appointments and roles it began with (SEC-3).
+        # A session ends with the password, the state, the appointments and the roles it began with (SEC-3).
         held = [[a.pk, [role["id"] for role in a.held_roles]] for a in self.appointments_in_force]
         state = json.dumps([self.password, self.is_active, held])
         return salted_hmac("jingwei.directory.session", state, secret=secret, algorithm="sha256").hexdigest()

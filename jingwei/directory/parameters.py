@@ -4,13 +4,21 @@ from jingwei.base.parameters import Parameter
 
 TRIES = Parameter("signin.tries", "允许输错口令次数", 5, "同一登录名连续输错达到次数后锁定", "次", 3, 20)
 ADDRESS_TRIES = Parameter(
-    "signin.address_tries", "同一地址允许输错的账号数", 5, "同一网络地址对这么多个不同登录名输错后锁定该地址", "个", 3, 1000
+    "signin.address_tries",
+    "同一地址允许输错的账号数",
+    5,
+    "同一网络地址对这么多个不同登录名输错后锁定该地址",
+    "个",
+    3,
+    1000,
 )
 WINDOW = Parameter("signin.window", "输错口令的统计时长", 15, "在这段时间内的输错合并计数", "分钟", 1, 1440)
 LOCK = Parameter("signin.lock", "锁定时长", 15, "从最后一次输错算起", "分钟", 1, 1440)
 IDLE = Parameter("signin.idle", "无操作自动退出", 30, "", "分钟", 5, 720)
 LONGEST = Parameter("signin.longest", "一次登录最长时间", 12, "到时须重新登录", "小时", 1, 24)
-UNUSED = Parameter("signin.unused", "长期未登录停用", 90, "超过天数未登录的账号在下次登录时停用", "天", 30, 3650)
+UNUSED = Parameter(
+    "signin.unused", "长期未登录停用", 90, "超过天数未登录的账号在下次登录时停用", "天", 30, 3650
+)
 PASSWORD_LENGTH = Parameter("password.length", "口令最少字符数", 10, "", "个", 8, 64)
 PASSWORD_CLASSES = Parameter(
     "password.classes", "口令最少字符种类", 3, "大写字母、小写字母、数字、符号四种中至少几种", "种", 1, 4

@@ -27,7 +27,7 @@ def random_password(length=14) -> str:
 
 
 def require_good_password(operator: Operator, password: str):
-    """Refuse a password that is too weak for `operator` or was theirs lately; ValidationError names every reason."""
+    """Refuse a password too weak for `operator` or theirs lately; ValidationError with every reason."""
     shortest, classes = parameters.PASSWORD_LENGTH.value(), parameters.PASSWORD_CLASSES.value()
     reasons = []
     if len(password) < shortest:
@@ -38,7 +38,11 @@ def require_good_password(operator: Operator, password: str):
         reasons.append(f"大写字母、小写字母、数字、符号四种中至少要有 {classes} 种")
     folded = login_key(password)
     phone = operator.phone.clear() if operator.phone else ""
-    for what, word in [("登录名", operator.login_key), ("姓名", login_key(operator.name)), ("电话号码", phone)]:
+    for what, word in [
+        ("登录名", operator.login_key),
+        ("姓名", login_key(operator.name)),
+        ("电话号码", phone),
+    ]:
         if word and word in folded:
             reasons.append(f"口令中不能含有{what}")
     try:
@@ -58,9 +62,11 @@ def _was_used(operator, password):
 
 
 def set_password(operator: Operator, password: str, *, must_change: bool):
-    """Give `operator` a password and save it; the old one is remembered, sessions end by themselves (SEC-3)."""
+    """Give `operator` a password and save it; the old one is remembered, sessions end (SEC-3)."""
     if operator.has_usable_password():
-        operator.old_passwords = [operator.password, *operator.old_passwords][: parameters.PASSWORD_HISTORY.high]
+        operator.old_passwords = [operator.password, *operator.old_passwords][
+            : parameters.PASSWORD_HISTORY.high
+        ]
     operator.set_password(password)
     operator.password_at = timezone.now()
     operator.must_change_password = must_change

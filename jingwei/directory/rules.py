@@ -1,6 +1,13 @@
 """Who may grant what, and how the three administrators exclude each other (P-1.5, P-1.8, SEC-6)."""
 
+from collections.abc import Iterable
+from contextlib import contextmanager
+
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from jingwei.directory.actors import data_scope_of
+from jingwei.directory.models import Appointment, Role
 
 SYSTEM, SECURITY, AUDIT = "系统管理员", "安全管理员", "审计管理员"
 
@@ -8,13 +15,14 @@ SYSTEM, SECURITY, AUDIT = "系统管理员", "安全管理员", "审计管理员
 ADMINISTRATORS = {
     SYSTEM: {
         "regions",
+        "region-changes",
         "organisations",
         "departments",
         "posts",
         "codes",
         "parameters",
         "menus",
-        "menu_grants",
+        "menu-grants",
         "errors",
         "jobs",
     },
@@ -24,6 +32,7 @@ ADMINISTRATORS = {
 # What other roles may hold of them as well; everything else makes the role an administrator's.
 ORDINARY = {
     "regions": {"view", "export"},
+    "region-changes": {"view", "export"},
     "organisations": {"view", "export"},
     "departments": {"view", "add", "change", "delete", "export"},
     "posts": {"view", "add", "change", "delete", "export"},
@@ -51,10 +60,70 @@ def administrator_kind(permissions) -> str:
     kinds = [
         kind
         for kind, resources in ADMINISTRATORS.items()
-        if any(resource in resources and action not in ORDINARY.get(resource, ()) for resource, action in pairs)
+        if any(
+            resource in resources and action not in ORDINARY.get(resource, ()) for resource, action in pairs
+        )
     ]
     if len(kinds) > 1:
         raise ValidationError(f"三员分立：一个角色不能同时有{'与'.join(kinds)}的权限，请分成不同的角色")
     if kinds and any(is_business(resource) for resource, _ in pairs):
         raise ValidationError(f"三员分立：{kinds[0]}的角色不能含业务数据的权限，请分成不同的角色")
     return kinds[0] if kinds else ""
+
+
+def require_grantable(actor, appointment: Appointment, roles: Iterable[Role]):
+    """Refuse to give or take these roles in `appointment` beyond what `actor` may grant.
+
+    Nobody grants to themselves. Who holds ``roles.grant`` (the security administrator) may grant the rest;
+    everybody else only what they hold, and only for rows within their own scope (P-1.5).
+    """
+    if appointment.operator_id == actor.operator_id:
+        raise ValidationError("不能修改自己的任职和角色，请由另一位管理员办理")
+    if not actor.may("roles.grant"):
+        for role in roles:
+            _require_covered(actor, role.permissions, _scope(role, appointment))
+
+
+def require_role_grantable(actor, role: Role, before: Role, where_before):
+    """Refuse a change of a role that gives any of its holders more than `actor` may grant (P-1.5).
+
+    `before` and `where_before` (regions, organisations) are what the role was.
+    """
+    holders = list(Appointment.objects.filter(roles=role).select_related("organisation"))
+    if any(holder.operator_id == actor.operator_id for holder in holders):
+        raise ValidationError("不能修改自己持有的角色，请由另一位管理员办理")
+    if actor.may("roles.grant"):
+        return
+    own = Appointment(organisation_id=actor.organisation_id, operator_id=actor.operator_id)
+    for appointment in [own, *holders]:
+        _require_covered(actor, role.permissions, _scope(role, appointment))
+        _require_covered(actor, before.permissions, _scope(before, appointment, *where_before))
+
+
+def _scope(role, appointment, regions=None, organisations=None):
+    return data_scope_of(
+        appointment,
+        reach=role.reach,
+        regions=[region.code for region in (role.regions.all() if regions is None else regions)],
+        organisations=[
+            o.path for o in (role.organisations.all() if organisations is None else organisations)
+        ],
+    )
+
+
+def _require_covered(actor, permissions, scope):
+    lacking = [permission for permission in permissions if not actor.data_scope(permission).covers(scope)]
+    if lacking:
+        raise ValidationError(f"不能授予自己没有的权限，或超出自己数据范围的权限：{'、'.join(lacking[:5])}")
+
+
+@contextmanager
+def one_administrator_per_account():
+    """Say in words that the database refused an account that would be two administrators (SEC-6)."""
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError as error:
+        if error.__cause__.diag.constraint_name != "one_administrator_per_account":
+            raise
+        raise ValidationError(f"三员分立：一个账号只能是{'、'.join(ADMINISTRATORS)}中的一种") from error

@@ -1,4 +1,4 @@
-"""First set-up of an instance: dictionaries, region tree, organisations, roles, demonstration logins (P-10.1).
+"""First set-up of an instance: dictionaries, regions, organisations, roles, demonstration logins (P-10.1).
 
 Every function fills only what is empty, so that nothing an administrator has changed is ever touched again.
 """
@@ -17,7 +17,6 @@ from jingwei.base import audit, codes
 from jingwei.base.access import platform_actor
 from jingwei.base.models import Code
 from jingwei.directory import rules
-from jingwei.directory.passwords import random_password
 from jingwei.directory.models import (
     Appointment,
     Department,
@@ -30,6 +29,7 @@ from jingwei.directory.models import (
     Role,
     login_key,
 )
+from jingwei.directory.passwords import random_password
 from jingwei.kit import idcard
 
 SETUP = platform_actor("系统初始化")
@@ -45,14 +45,19 @@ def ensure_base():
 
 
 def _table(name):
-    with resources.files("jingwei.directory").joinpath("data", name).open(encoding="utf-8", newline="") as file:
+    with (
+        resources.files("jingwei.directory").joinpath("data", name).open(encoding="utf-8", newline="") as file
+    ):
         return list(csv.DictReader(file))
 
 
 def ensure_dictionaries():
-    """The dictionaries shipped: a dictionary without any word is filled (P-6.1, GB/T 2261.1, GB/T 3304, GA/T 517)."""
+    """The dictionaries shipped, each filled while empty (P-6.1; GB/T 2261.1, GB/T 3304, GA/T 517)."""
     filled = set(Code.objects.values_list("kind", flat=True).distinct())
-    words = [row | {"synonyms": row["synonyms"].split(), "flag": row["flag"] == "是"} for row in _table("codes.csv")]
+    words = [
+        row | {"synonyms": row["synonyms"].split(), "flag": row["flag"] == "是"}
+        for row in _table("codes.csv")
+    ]
     words += [
         {"kind": "证件类型", "value": value, "label": label, "synonyms": idcard.SYNONYMS[value]}
         for value, label in idcard.DOC_TYPES.items()
@@ -89,20 +94,24 @@ VILLAGE_POSTS = {"综合服务站": ["站长", "网格员"]}
 
 @transaction.atomic
 def ensure_organisations():
-    """One organisation for every district, township and village of the tree, and the offices of each district."""
+    """One organisation per district, township and village of the tree, and each district's offices."""
     if Organisation.objects.exists():
         return
     tree = Region.objects.order_by("code")
     district_of, town_of = {}, {}
     for region in [region for region in tree if region.level == "区县"]:
-        district_of[region.code] = _add(None, region, f"{region.name}疫情防控指挥部", region.name, nature="1", kind="1")
+        district_of[region.code] = _add(
+            None, region, f"{region.name}疫情防控指挥部", region.name, nature="1", kind="1"
+        )
         _staff(district_of[region.code], DISTRICT_POSTS)
         for name, departments in OFFICES.items():
             _staff(_add(district_of[region.code], region, name, name, nature="1", kind="1"), departments)
     for region in [region for region in tree if region.level == "街道乡镇"]:
         street = region.name.endswith("街道")
         name = region.name + ("办事处" if street else "人民政府")
-        town = _add(district_of[region.parent_id], region, name, region.name, nature="1", kind="4" if street else "3")
+        town = _add(
+            district_of[region.parent_id], region, name, region.name, nature="1", kind="4" if street else "3"
+        )
         town_of[region.code] = town
     _staff(next(iter(town_of.values())), TOWN_POSTS)
     villages = []
@@ -127,7 +136,9 @@ def ensure_organisations():
 
 
 def _add(parent, region, name, short_name, **values):
-    return Organisation.objects.create(parent=parent, region=region, name=name, short_name=short_name, **values)
+    return Organisation.objects.create(
+        parent=parent, region=region, name=name, short_name=short_name, **values
+    )
 
 
 def _staff(organisation, departments):
@@ -171,7 +182,12 @@ SHIPPED_ROLES = [
     ShippedRole("场所运维", Role.BELOW, _own_office, "场所码运维单位"),
     ShippedRole("场所监管", Role.BELOW, _own_office, "公共场所监管单位"),
     *(
-        ShippedRole(kind, Role.EVERYTHING, partial(rules.administrator_holds, kind), f"三员分立：{note}，看不到业务数据")
+        ShippedRole(
+            kind,
+            Role.EVERYTHING,
+            partial(rules.administrator_holds, kind),
+            f"三员分立：{note}，看不到业务数据",
+        )
         for kind, note in [
             (rules.SYSTEM, "机构、区划、字典、参数、菜单、任务"),
             (rules.SECURITY, "账号、任职、角色与授权"),
@@ -198,7 +214,7 @@ def ensure_roles():
         if offered or role.pk is None:
             role.permissions = [*role.permissions, *offered]
             role.administrator = rules.administrator_kind(role.permissions)
-            role.version += role.pk is not None
+            role.version += 1
             role.save()
     KnownPermission.objects.bulk_create(KnownPermission(name=permission) for permission in gained)
 
@@ -210,23 +226,12 @@ class Persona:
     login: str
     name: str
     role: str
-    office: str  # an office's name, or "<level> <place>": that region of the tree, by code, from 0
+    office: str  # its name, or "<level> <place>" for that of a region, counted by code
     use: str
     use_english: str
 
 
-PERSONAS = [
-    Persona("district", "区级演示账号", "区级管理员", "区县 0", "全区的数据", "the whole district"),
-    Persona("town", "乡镇演示账号", "乡镇街道操作员", "街道乡镇 0", "第一个乡镇（街道）的数据", "the first township"),
-    Persona("village", "村居演示账号", "村社区操作员", "社区村 0", "其第一个村（社区）的数据", "its first village"),
-    Persona("othertown", "邻镇演示账号", "乡镇街道操作员", "街道乡镇 1", "第二个乡镇（街道）的数据", "the second township"),
-    Persona("nobody", "无权演示账号", "", "区县 0", "没有任何权限", "no grants at all"),
-    Persona("venueops", "运维演示账号", "场所运维", "场所码运维中心", "场所码运维", "operates the venues"),
-    Persona("regulator", "监管演示账号", "场所监管", "区市场监督管理局", "公共场所监管", "regulates public places"),
-    Persona("sysadmin", "系统管理员", rules.SYSTEM, "区大数据服务中心", "机构、字典、参数、菜单、任务", "system administrator"),
-    Persona("secadmin", "安全管理员", rules.SECURITY, "区大数据服务中心", "账号、任职、角色", "security administrator"),
-    Persona("auditadmin", "审计管理员", rules.AUDIT, "区审计局", "操作日志、登录日志", "audit administrator"),
-]
+PERSONAS = [Persona(**row) for row in _table("personas.csv")]
 
 
 def _office(named):
@@ -235,12 +240,12 @@ def _office(named):
     if not place:
         return Organisation.objects.filter(name=named).order_by("pk").first()
     of_level = [region for region in Region.objects.order_by("code") if region.level == level]
-    return Organisation.objects.filter(region__in=of_level[int(place) :][:1]).order_by("pk").first()
+    return Organisation.objects.filter(region__in=of_level[int(place) - 1 :][:1]).order_by("pk").first()
 
 
 @transaction.atomic
 def ensure_personas():
-    """The demonstration logins with random passwords, told once in `JINGWEI_HOME/demo-logins.txt` (mode 0600)."""
+    """The demonstration logins with random passwords, told once in `demo-logins.txt` (mode 0600)."""
     names = [persona.login for persona in PERSONAS]
     there = set(Operator.objects.filter(login_key__in=names).values_list("login_key", flat=True))
     there |= set(RetiredLogin.objects.filter(login_key__in=names).values_list("login_key", flat=True))
@@ -270,7 +275,7 @@ def ensure_personas():
 
 
 def _tell_logins(made):
-    """Add the new logins to the file. It is written before the transaction ends: no account without password."""
+    """Add the new logins to the file, before the transaction ends: no account without a known password."""
     path = settings.JINGWEI_HOME / "demo-logins.txt"
     lines = ["# 演示账号，口令由首次启动时随机生成 · Demonstration logins, passwords made at first start\n"]
     lines += ["# 登录名 login\t口令 password\t姓名 name\t用途 what for\n"]

@@ -115,7 +115,7 @@ def sign_out(actor: Actor):
 
 
 def change_own_password(actor: Actor, operator: Operator, *, old: str, new: str):
-    """Change the password of the operator who acts; ValidationError, by field, for a wrong old or a weak new one."""
+    """Change one's own password; ValidationError, by field, for a wrong old or a weak new one."""
     until = _locked_until(f"name {operator.login_key}")
     if until:
         raise ValidationError({"old": f"输错次数过多，请在 {timezone.localtime(until):%H:%M} 以后再试"})

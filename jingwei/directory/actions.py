@@ -1,0 +1,166 @@
+"""What changes the directory: organisations, accounts, appointments, roles (P-1)."""
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from jingwei.base import audit
+from jingwei.base.saving import delete_record, save_record
+from jingwei.directory import passwords, rules, signing_in
+from jingwei.directory.models import Appointment, Operator, Organisation, RetiredLogin, Role
+
+
+def _switch(actor, model, row, *, enabled, resource, reason=""):
+    """Enable or disable one row; a page offers only what changes something, so asking in vain is refused."""
+    locked = model.objects.select_for_update(of=("self",)).get(pk=row.pk)
+    if locked.enabled == enabled:
+        raise ValidationError(f"“{locked}”已经{'启用' if enabled else '停用'}")
+    act = "启用" if enabled else "停用"
+    return save_record(actor, locked, resource=resource, values={"enabled": enabled}, act=act, reason=reason)
+
+
+# --- organisations
+
+
+@transaction.atomic
+def enable_organisation(actor, organisation: Organisation):
+    """Let an organisation work again."""
+    _switch(actor, Organisation, organisation, enabled=True, resource="organisations")
+
+
+@transaction.atomic
+def disable_organisation(actor, organisation: Organisation, *, reason):
+    """Stop an organisation: its operators are out at their next request; nothing is deleted (P-1.2)."""
+    if organisation.pk == actor.organisation_id:
+        raise ValidationError("不能停用自己所在的单位")
+    _switch(actor, Organisation, organisation, enabled=False, resource="organisations", reason=reason)
+
+
+# --- accounts
+
+
+def save_operator(actor, operator: Operator, *, values, version=None):
+    """Add or change an account. A new one has no password until a reset, no rights until an appointment."""
+    if operator._state.adding:
+        operator.set_unusable_password()
+    else:
+        _require_above(actor, operator)
+    return save_record(actor, operator, resource="operators", values=values, version=version)
+
+
+def _require_above(actor, operator):
+    """An administrator's account is changed by who grants, not by whoever manages the accounts of an area."""
+    if actor.may("roles.grant"):
+        return
+    if Role.objects.filter(appointment__operator=operator).exclude(administrator="").exists():
+        raise ValidationError("这是管理员的账号，只有安全管理员可以修改")
+
+
+@transaction.atomic
+def delete_operator(actor, operator: Operator):
+    """Delete an account; its login name is never given again (SEC-1)."""
+    if operator.pk == actor.operator_id:
+        raise ValidationError("不能删除自己的账号")
+    _require_above(actor, operator)
+    RetiredLogin.objects.create(login_key=operator.login_key)
+    delete_record(actor, operator, resource="operators")
+
+
+@transaction.atomic
+def enable_operator(actor, operator: Operator):
+    """Let an account sign in again; the time it was not used starts anew."""
+    _require_above(actor, operator)
+    Operator.objects.filter(pk=operator.pk).update(last_login=timezone.now())
+    _switch(actor, Operator, operator, enabled=True, resource="operators")
+
+
+@transaction.atomic
+def disable_operator(actor, operator: Operator, *, reason):
+    """Stop an account: signed out at its next request (SEC-3)."""
+    if operator.pk == actor.operator_id:
+        raise ValidationError("不能停用自己的账号")
+    _require_above(actor, operator)
+    _switch(actor, Operator, operator, enabled=False, resource="operators", reason=reason)
+
+
+@transaction.atomic
+def unlock_operator(actor, operator: Operator):
+    """Let an account that is locked after bad tries sign in at once (SEC-2)."""
+    if not signing_in.unlock(operator):
+        raise ValidationError(f"“{operator}”没有被锁定")
+    audit.record(actor, "解锁", operator, resource="operators")
+
+
+@transaction.atomic
+def reset_password(actor, operator: Operator) -> str:
+    """Give an account a new random password, told once and to be changed at the first sign-in (P-1.4)."""
+    if operator.pk == actor.operator_id:
+        raise ValidationError("自己的口令请在“修改口令”页面修改")
+    _require_above(actor, operator)
+    password = passwords.random_password()
+    passwords.set_password(
+        Operator.objects.select_for_update().get(pk=operator.pk), password, must_change=True
+    )
+    signing_in.unlock(operator)
+    audit.record(actor, "重置口令", operator, resource="operators")
+    return (
+        f"{operator.name}（登录名 {operator.login}）的新口令是 {password}　只显示这一次，首次登录时须修改。"
+    )
+
+
+# --- appointments and roles
+
+
+@transaction.atomic
+def save_appointment(actor, appointment: Appointment, *, values, version=None):
+    """Give or change an appointment, within what the actor may grant (P-1.5, P-1.8)."""
+    before = [] if appointment._state.adding else [*appointment.roles.all()]
+    operator = None if appointment._state.adding else appointment.operator
+    with rules.one_administrator_per_account():
+        saved = save_record(actor, appointment, resource="appointments", values=values, version=version)
+    if operator and saved.operator_id != operator.pk:
+        raise ValidationError({"operator": "任职不能转给他人，请结束这个任职，再为他人新增"})
+    if saved.post and saved.post.department.organisation_id != saved.organisation_id:
+        raise ValidationError({"post": f"职务“{saved.post}”不属于{saved.organisation}"})
+    rules.require_grantable(actor, saved, [*saved.roles.all(), *before])
+    return saved
+
+
+@transaction.atomic
+def delete_appointment(actor, appointment: Appointment):
+    """Take an appointment back."""
+    rules.require_grantable(actor, appointment, appointment.roles.all())
+    delete_record(actor, appointment, resource="appointments")
+
+
+@transaction.atomic
+def save_role(actor, role: Role, *, values, version=None):
+    """Add or change a role; whoever holds it must not gain more than the actor may grant (P-1.5)."""
+    before = Role(reach=role.reach, permissions=list(role.permissions))
+    where_before = ([], []) if role._state.adding else ([*role.regions.all()], [*role.organisations.all()])
+    values = dict(values)
+    if "permissions" in values:
+        values["administrator"] = rules.administrator_kind(values["permissions"])
+    with rules.one_administrator_per_account():
+        saved = save_record(actor, role, resource="roles", values=values, version=version)
+    rules.require_role_grantable(actor, saved, before, where_before)
+    return saved
+
+
+@transaction.atomic
+def copy_role(actor, role: Role, *, name) -> Role:
+    """A new role of another name with everything `role` has; nobody holds it yet (P-1.5)."""
+    values = {field: getattr(role, field) for field in ("permissions", "reach", "note")}
+    values |= {"name": name, "regions": role.regions.all(), "organisations": role.organisations.all()}
+    return save_role(actor, Role(), values=values)
+
+
+@transaction.atomic
+def delete_role(actor, role: Role):
+    """Delete a role nobody holds."""
+    holders = Operator.objects.filter(appointments__roles=role).distinct().count()
+    if holders:
+        raise ValidationError(
+            f"角色“{role}”还有 {holders} 个账号在使用，不能删除。请先改他们的任职，或停用这个角色。"
+        )
+    delete_record(actor, role, resource="roles")

@@ -1,0 +1,70 @@
+"""Form fields of the directory."""
+
+from django import forms
+
+from jingwei.base.resource import ACTION_LABELS, Resource
+
+PLAIN = [action for action in ACTION_LABELS if action != "grant"]  # these have a column of the table each
+
+
+class PermissionTable(forms.Widget):
+    """A table of check boxes: resources by system, their plain actions in columns, named actions behind."""
+
+    template_name = "directory/permissions.html"
+
+    def get_context(self, name, value, attrs):
+        from jingwei import menu  # it imports every package's faces, this one among them
+
+        chosen = set(value or ())
+        systems = [
+            (system.label, [_line(entry, chosen) for entry in system.entries]) for system in menu.SYSTEMS
+        ]
+        context = super().get_context(name, value, attrs)
+        return context | {"plain": [ACTION_LABELS[action] for action in PLAIN], "systems": systems}
+
+    def value_from_datadict(self, data, files, name):
+        return data.getlist(name)
+
+    def value_omitted_from_data(self, data, files, name):
+        return False  # no box checked sends nothing
+
+
+def _line(entry, chosen):
+    """(label, a box or None per plain action, boxes of named ones); a box: (permission, label, checked)."""
+    if not isinstance(entry, Resource):
+        return entry.label, [None] * len(PLAIN), [(entry.permission, "打开", entry.permission in chosen)]
+    labels = ACTION_LABELS | {verb.name: verb.label for verb in entry.verbs}
+    boxes = {}
+    for permission in entry.permissions():
+        action = permission.partition(".")[2]
+        boxes[action] = (permission, labels[action], permission in chosen)
+    return entry.label, [boxes.pop(action, None) for action in PLAIN], list(boxes.values())
+
+
+class PermissionsField(forms.Field):
+    """The permissions of a role, checked in a table of all there are."""
+
+    widget = PermissionTable
+
+    def __init__(self, **kwargs):
+        super().__init__(required=False, **kwargs)
+
+    def clean(self, value):
+        from jingwei import menu
+
+        known = set(menu.permissions())
+        return [permission for permission in value if permission in known]
+
+
+def permission_labels(permissions) -> str:
+    """Permissions in words, by resource: 人员信息：查看、导出；操作日志：查看."""
+    from jingwei import menu
+
+    words = {}
+    for system in menu.SYSTEMS:
+        for entry in system.entries:
+            label, plain, named = _line(entry, set(permissions))
+            held = [box[1] for box in [*plain, *named] if box and box[2]]
+            if held:
+                words[label] = "、".join(held)
+    return "；".join(f"{label}：{held}" for label, held in words.items())

@@ -1,0 +1,60 @@
+"""The demonstration logins as fixtures: the name tells the expected answer (issue of the house, item 2).
+
+They are made once by the platform's own set-up, in the district of the region tree that is shipped.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import pytest
+from django.test import Client
+
+from jingwei.base.access import Actor
+from jingwei.directory.actors import actor_for
+from jingwei.directory.models import Operator
+from jingwei.directory.setup import PERSONAS
+
+
+@dataclass
+class Persona:
+    """One demonstration login at work in a test."""
+
+    login: str
+
+    @property
+    def operator(self) -> Operator:
+        """The account as it stands in the database now."""
+        return Operator.objects.select_related("organisation__region").get(login_key=self.login)
+
+    @property
+    def actor(self) -> Actor:
+        """The account with the rights of now."""
+        return actor_for(self.operator, address="192.0.2.1", device="test", request_id="test")
+
+    @property
+    def region(self) -> str:
+        """Code of the region of the account's organisation."""
+        return self.operator.organisation.region_id
+
+    @cached_property
+    def client(self) -> Client:
+        """A browser in which the account is signed in."""
+        return self.browser()
+
+    def browser(self, **options) -> Client:
+        """Another browser in which the account is signed in."""
+        client = Client(**options)
+        client.force_login(self.operator)
+        return client
+
+
+def _fixture(login):
+    @pytest.fixture(name=login)
+    def persona(db):
+        return Persona(login)
+
+    return persona
+
+
+for _persona in PERSONAS:
+    globals()[f"persona_{_persona.login}"] = _fixture(_persona.login)
