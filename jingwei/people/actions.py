@@ -1,5 +1,6 @@
 """What changes the register: adding and changing a person, moving, doses (CL-3)."""
 
+import pghistory
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import OuterRef, Subquery, Value
@@ -21,14 +22,14 @@ class Registered(ValidationError):
 
 @transaction.atomic
 def save_person(actor, person, *, values, version=None):
-    """Register a person or change one; a changed community is a move and leaves a transfer (CL-3.5, CL-3.7)."""
+    """Register a person or change one; a changed community is a move and leaves a transfer (CL-3.7)."""
     origin = person.region_id if person.pk else None
     doc_type, number = values.get("doc_type", person.doc_type), values.get("number", person.number)
     same = Person.objects.filter(doc_type=doc_type, number=number).exclude(pk=person.pk)
     if number and (known := same.first()):
         raise Registered(known)
     try:
-        with transaction.atomic():
+        with transaction.atomic(), pghistory.context(name=actor.name):
             save_record(actor, person, resource="people", values=values, version=version)
     except IntegrityError:  # registered by somebody else at this very moment
         if known := same.first():
@@ -53,7 +54,8 @@ def transfer_person(actor, person, *, to_region, reason=""):
     person.region = to_region
     person.version += 1
     person.updated_at = timezone.now()
-    person.save(update_fields=["region", "version", "updated_at"])
+    with pghistory.context(name=actor.name):
+        person.save(update_fields=["region", "version", "updated_at"])
     note_transfer(actor, person, origin=origin.pk, reason=reason)
     audit.record(
         actor,

@@ -1,0 +1,61 @@
+"""One valid row per model, for tests and the shared suite."""
+
+from datetime import datetime
+from itertools import count
+
+import polars as pl
+
+from jingwei.base.access import platform_actor
+from jingwei.base.columns import Context
+from jingwei.base.sheets import clean_row
+from jingwei.kit.idcard import check_digits
+from jingwei.people.models import Dose, Person, Transfer
+from jingwei.people.sheets import RosterSheet
+
+VILLAGE = "990101001001"
+_orders = count()
+
+
+def number(born="19800101", order=None) -> str:
+    """A valid ID number of the fictional district; an odd order is a man's."""
+    order = next(_orders) % 1000 if order is None else order
+    first17 = f"990101{born}{order:03d}"
+    return first17 + check_digits(pl.Series([first17]))[0]
+
+
+def person(region=VILLAGE, born="19800101", **cells) -> Person:
+    """A resident, entered as on the form: `cells` are texts by the columns of the roster."""
+    row = {
+        "region": region,
+        "name": "林样例",
+        "number": number(born),
+        "doc_type": "居民身份证",
+        "resident": "是",
+        "tenant": "否",
+        "registered_address": "示例省示例市安澜区安平街道上埔社区1号",
+        "address": "上埔社区1号2栋301室",
+        "occupation": "企业职工",
+        "group": "普通人群",
+        "phone": "16000000001",
+    }
+    context = Context(platform_actor("样例"), "people.add", datetime.now())
+    values, errors = clean_row(RosterSheet(), row | cells, context)
+    assert not errors, errors
+    return Person.objects.create(**values)
+
+
+def dose() -> Dose:
+    given = Dose.objects.create(
+        person=person(), dose=1, vaccine="科兴", on="2021-05-01", unit="安平街道卫生院"
+    )
+    Person.objects.filter(pk=given.person_id).update(dose=1, dose_on=given.on, dose_unit=given.unit)
+    return given
+
+
+def transfer() -> Transfer:
+    return Transfer.objects.create(
+        person=person(), from_region_id="990101001002", to_region_id=VILLAGE, by_name="样例", reason="搬家"
+    )
+
+
+SAMPLES = {Person: person, Dose: dose, Transfer: transfer}
