@@ -89,6 +89,10 @@ class Actor:
     def may(self, permission: str) -> bool:
         return permission in self.grants and permission.partition(".")[0] not in self.hidden_menus
 
+    def may_open(self, menu: str, permission: str) -> bool:
+        """Whether the entry `menu`, which needs `permission`, is shown and answers to this actor (P-1.7)."""
+        return self.may(permission) and menu not in self.hidden_menus
+
     def data_scope(self, permission: str) -> DataScope:
         """Rows `permission` was granted for; none without the permission."""
         return self.grants[permission] if self.may(permission) else NO_SCOPE
