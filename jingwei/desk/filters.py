@@ -57,6 +57,11 @@ class Control:
     refusal: str = ""
 
     @property
+    def texts(self) -> list[str]:
+        """What was entered, of a range what it begins with."""
+        return next(iter(self.inputs.values()))
+
+    @property
     def is_set(self) -> bool:
         return self.condition is not None or bool(self.refusal)
 

@@ -3,8 +3,11 @@
 from functools import wraps
 
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.shortcuts import get_object_or_404
 
 from jingwei.base import audit
+from jingwei.base.sheets import sheet_of
+from jingwei.desk.lists import with_keys
 
 
 def require(request, resource, action):
@@ -12,16 +15,27 @@ def require(request, resource, action):
     require_permission(request, f"{resource.name}.{action}", resource.label)
 
 
-def require_permission(request, permission, label=""):
-    """`require` for a page that is no resource's."""
+def require_permission(request, permission, label="", menu=""):
+    """`require` for a page that is no resource's; `menu` is its entry of the menu, which may be hidden (P-1.7)."""
     request.permission_asked = True
-    if not request.actor.may(permission):
+    if not request.actor.may_open(menu, permission):
         resource, _, action = permission.partition(".")
         audit.record(request.actor, "访问", resource=resource, label=label, result="拒绝", action=action)
         raise PermissionDenied(f"您没有“{label}”的这项权限")
 
 
-def guarded(view, permission="", label=""):
+def row_or_404(request, resource, action, key):
+    """The row with this key of an address, among those the operator may use `action` on."""
+    return get_object_or_404(with_keys(resource.rows(request.actor, action), [key]))
+
+
+def permitted(actor, resource) -> set[str]:
+    """The actions on a resource that its pages may offer `actor`."""
+    found = {permission.partition(".")[2] for permission in resource.permissions() if actor.may(permission)}
+    return found - {"import"} if "import" in found and sheet_of(resource) is None else found
+
+
+def guarded(view, permission="", label="", menu=""):
     """A view as the addresses mount it; what it answers is never kept by a browser (SEC-18).
 
     `permission` is asked here for pages that name one; a view of a resource asks by `require`. A view that
@@ -32,7 +46,7 @@ def guarded(view, permission="", label=""):
     def guard(request, *args, **kwargs):
         request.permission_asked = False
         if permission:
-            require_permission(request, permission, label)
+            require_permission(request, permission, label, menu)
         response = view(request, *args, **kwargs)
         if not request.permission_asked:
             raise ImproperlyConfigured(f"{request.path} answers without asking for a permission")

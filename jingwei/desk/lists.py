@@ -261,6 +261,10 @@ class Selection:
             self._found += batch
         return self._found[start:end]
 
+    def keys(self) -> list:
+        """The keys of all rows in order."""
+        return self._keys(0, None)
+
     def _fetched(self, keys, columns, start, clear=False) -> list:
         """The rows of `keys` in that order with what `columns` read, their personal values opened in one go."""
         needs = [name for column in columns for name in column.needs]

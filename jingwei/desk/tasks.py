@@ -3,31 +3,40 @@
 procrastinate imports this module in the worker and, for the timetable, wherever Django runs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from procrastinate.contrib.django import app
 
 from jingwei.base.access import platform_actor
 from jingwei.base.models import Job
-from jingwei.desk import exports, files, jobs
+from jingwei.desk import exports, files, jobs, verbs
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of job: its name in Chinese, and its work (actor, job, report); see `jobs.run`."""
+
+    label: str
+    work: Callable
 
 
 def of_resource(work):
-    """A kind of job whose work gets the resource that its arguments name first."""
+    """Work that gets the resource which the job's arguments name first."""
 
     def with_resource(actor, job, report):
-        from jingwei import menu  # it imports every package's faces
+        from jingwei import menu  # its pages import this module
 
         return work(menu.resource(job.arguments["resource"]), actor, job, report)
 
     return with_resource
 
 
-# Functions (actor, job, report) by the kind of job; see `jobs.run`.
 KINDS = {
-    "export": of_resource(exports.export_file),
-    "clean-files": files.clean_up,
-    "clean-jobs": jobs.clean_up,
+    "export": Kind("导出", of_resource(exports.export_file)),
+    "bulk": Kind("批量办理", of_resource(verbs.bulk_job)),
+    "clean-files": Kind("清理文件", files.clean_up),
+    "clean-jobs": Kind("清理任务", jobs.clean_up),
 }
 
 
@@ -49,7 +58,7 @@ TIMETABLE = [
 @app.task(name=jobs.TASK, pass_context=True)
 def run_job(context, *, job_id):
     """Run one job."""
-    jobs.run(KINDS, job_id, stopping=context.should_abort)
+    jobs.run({name: kind.work for name, kind in KINDS.items()}, job_id, stopping=context.should_abort)
 
 
 @app.task(name="desk.run_scheduled")

@@ -1,0 +1,54 @@
+"""What happened to one record: the operation log, and what bulk changes overwrote (P-3.1, CL-3.6)."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from jingwei.base.audit import shown
+from jingwei.base.models import LogEntry
+
+LENGTH = 50  # entries of either kind
+LOOKS = ("查看明文", "访问", "导出", "下载")  # acts that change nothing
+TOGETHER = timedelta(seconds=5)  # an event of the database and the log entry of the act that caused it
+
+
+@dataclass(frozen=True)
+class Change:
+    """One entry: when, who, what, and {heading: [old, new]}."""
+
+    at: datetime
+    who: str
+    act: str
+    reason: str = ""
+    changes: dict[str, list[str]] = field(default_factory=dict)
+
+
+def history_of(resource, row) -> list[Change]:
+    """The changes of a record, the latest first."""
+    entries = LogEntry.objects.filter(resource=resource.name, object_id=str(row.pk)).exclude(act__in=LOOKS)
+    found = [
+        Change(e.at, e.actor, e.act, e.reason, e.detail.get("changes", {}))
+        for e in entries.filter(result="成功").order_by("-id")[:LENGTH]
+    ]
+    # An import leaves one line in the log for all its rows; the old rows that the database kept say the rest.
+    newer = row
+    for event in row.events.order_by("-pgh_id")[:LENGTH] if hasattr(row, "events") else ():
+        logged = any(abs(change.at - event.pgh_created_at) < TOGETHER for change in found)
+        changes = {} if logged else _differences(resource, event, newer)
+        if changes:
+            found.append(Change(event.pgh_created_at, "", "批量更新", changes=changes))
+        newer = event
+    return sorted(found, key=lambda change: change.at, reverse=True)
+
+
+def _differences(resource, older, newer):
+    """{heading: [old, new]} of the fields the resource shows, personal values masked."""
+    kept = {f.name for f in older._meta.concrete_fields}
+    found = {}
+    for name in (*resource.fields, *resource.readonly):
+        if name in kept:
+            target = resource.model._meta.get_field(name)
+            # The history holds ciphertexts as they stood in the column.
+            old, new = (target.to_python(getattr(side, target.attname)) for side in (older, newer))
+            if old != new:
+                found[str(target.verbose_name)] = [shown(target, old), shown(target, new)]
+    return found

@@ -1,0 +1,136 @@
+"""What pages show of records: tables of rows, and one record with all that hangs on it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from typing import Any
+
+from django.urls import reverse
+from django.utils import timezone
+
+from jingwei import menu
+from jingwei.base.fields import SealedField, bulk_reveal, personal_fields
+from jingwei.desk.columns import ListColumn, columns_of, fetch, field_at, link_of, list_column, text
+from jingwei.desk.lists import key_text
+
+PANEL_ROWS = 50
+MOMENTS = 200
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table. `kind` is its looks: "number", "time", "masked", "link", "" for text."""
+
+    text: str
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: its key as addresses carry it, its page ("" if it may not be opened), its cells."""
+
+    key: str
+    address: str
+    label: str
+    cells: list[Cell]
+    clear: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings with what they sort by, and rows."""
+
+    columns: Sequence[ListColumn]
+    rows: list[Row]
+
+
+def table(actor, resource, rows, columns, *, clear=False, openable=None) -> Table:
+    """Rows with what `columns` say about them. `openable`: keys of the rows with a page for `actor`; None: all."""
+    link = link_of(resource)
+    personal = {field.name for field in personal_fields(resource.model)}
+    made = []
+    for row in rows:
+        key = key_text(row)
+        opens = openable is None or row.pk in openable
+        cells = [_cell(column, column.value(row, clear), link, personal, clear) for column in columns]
+        address = reverse("desk:show", args=[resource, key]) if opens else ""
+        made.append(Row(key, address, str(row), cells, clear))
+    return Table(columns, made)
+
+
+def _cell(column, value, link, personal, clear):
+    if column.name == link:
+        return Cell(text(value), "link")
+    if isinstance(value, datetime):
+        return Cell(f"{value:%Y-%m-%d %H:%M}", "time")
+    if isinstance(value, date):
+        return Cell(value.isoformat(), "time")
+    if isinstance(value, int | float):
+        return Cell(str(value), "number")
+    return Cell(str(value), "masked" if column.name in personal and not clear else "")
+
+
+def details_of(resource, row, *, clear=False):
+    """[(section, [(heading, Cell)])] of a record; what stands in no section comes last."""
+    names = [*resource.fields, *resource.readonly]
+    grouped = [name for _, section in resource.sections for name in section]
+    sections = [
+        *resource.sections,
+        ("其他" if resource.sections else "", [n for n in names if n not in grouped]),
+    ]
+    personal = {field.name for field in personal_fields(resource.model)}
+    bulk_reveal([row], personal & set(names))
+    declared = {column.name: column for column in columns_of(resource)}
+    found = []
+    for label, section in sections:
+        columns = [declared.get(name) or list_column(resource.model, name) for name in section]
+        entries = [(c.heading, _cell(c, c.value(row, clear), "", personal, clear)) for c in columns]
+        if entries:
+            found.append((label, entries))
+    return found
+
+
+def panels_of(actor, resource, row):
+    """[(panel, resource, Table, more)] of what other resources show on a record's page, each by its permission."""
+    found = []
+    for other in menu.resources().values():
+        for panel in other.panels:
+            if panel.on != resource.name or not actor.may(f"{other.name}.view"):
+                continue
+            columns = [c for c in columns_of(other) if _stands_in(panel, c, other, row)]
+            needs = [name for column in columns for name in column.needs]
+            rows = list(fetch(panel.rows(row), needs, other.related)[: PANEL_ROWS + 1])
+            bulk_reveal(
+                rows, [n for n in dict.fromkeys(needs) if isinstance(field_at(other.model, n), SealedField)]
+            )
+            # Rows from another territory's time are shown here, but their own page is not this operator's.
+            keys = [other_row.pk for other_row in rows]
+            mine = set(other.rows(actor).filter(pk__in=keys).values_list("pk", flat=True)) if rows else set()
+            shown = table(actor, other, rows[:PANEL_ROWS], columns, openable=mine)
+            found.append((panel, other, shown, len(rows) > PANEL_ROWS))
+    return found
+
+
+def _stands_in(panel, column, other, row):
+    """Whether a panel has a column: by default not the ones that only name the record whose page this is."""
+    if panel.columns:
+        return column.name in panel.columns
+    field = field_at(other.model, column.name.partition("__")[0])
+    is_back = field is not None and field.is_relation and field.related_model is type(row)
+    return column.name not in other.hidden and not is_back
+
+
+def timeline_of(actor, resource, row) -> list[tuple[Any, str, str]]:
+    """(when, kind, text) of what happened to a record, the latest first; each resource by its permission."""
+    found = []
+    for other in menu.resources().values():
+        for moment in other.moments:
+            if moment.on == resource.name and actor.may(f"{other.name}.view"):
+                found += [
+                    (moment.at(event), other, moment.text(event)) for event in moment.rows(row)[:MOMENTS]
+                ]
+    return sorted(found, key=lambda entry: _moment(entry[0]), reverse=True)
+
+
+def _moment(at):
+    return at if isinstance(at, datetime) else timezone.make_aware(datetime.combine(at, time()))

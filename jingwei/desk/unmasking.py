@@ -1,0 +1,72 @@
+"""Personal values in clear: with the permission, for a reason, logged, for one look at one page (P-4.3, SEC-16)."""
+
+from datetime import timedelta
+
+from django.core.exceptions import ValidationError
+from django.shortcuts import render
+from django.utils import timezone
+
+from jingwei.base import audit
+from jingwei.base.fields import personal_fields
+from jingwei.base.models import LogEntry
+from jingwei.base.parameters import Parameter
+from jingwei.desk.editing import edit_page
+from jingwei.desk.guard import is_fragment, permitted, require, row_or_404
+from jingwei.desk.lists import Selection
+from jingwei.desk.records import table
+from jingwei.desk.views import record_page
+
+PER_HOUR = Parameter(
+    "desk.clear_per_hour",
+    "每小时查看明文次数",
+    200,
+    "一名操作员一小时内最多查看多少次明文",
+    "次",
+    low=1,
+    high=10_000,
+)
+PARAMETERS = [PER_HOUR]
+
+
+def unmask(request, resource, pk):
+    """Ask for the reason; then show the clear values in place: of a list's row, a form or the record's page."""
+    require(request, resource, "clear")
+    row = row_or_404(request, resource, "clear", pk)
+    place = request.POST.get("in", request.GET.get("in", ""))
+    problem = ""
+    if request.method == "POST":
+        try:
+            note_unmasking(request.actor, resource, row, request.POST.get("reason", ""))
+        except ValidationError as refusal:
+            problem = refusal.messages[0]
+        else:
+            return _clear(request, resource, row, place)
+    context = {"resource": resource, "row": row, "key": pk, "place": place, "problem": problem}
+    return render(request, "desk/_unmask.html" if is_fragment(request) else "desk/unmask.html", context)
+
+
+def _clear(request, resource, row, place):
+    if place == "form":
+        require(request, resource, "change")
+        return edit_page(request, resource, row_or_404(request, resource, "change", row.pk), clear=True)
+    if place == "row" and is_fragment(request):
+        row.position = request.POST.get("position", "")
+        columns = Selection(resource, request.actor, {}).columns()
+        [shown] = table(request.actor, resource, [row], columns, clear=True).rows
+        context = {"resource": resource, "row": shown, "may": permitted(request.actor, resource)}
+        return render(request, "desk/_row.html", context)
+    return record_page(request, resource, row, clear=True)
+
+
+def note_unmasking(actor, resource, row, reason):
+    """Log that `actor` sees the clear values of `row`; ValidationError without a reason, or too often."""
+    if len(reason.strip()) < 2:
+        raise ValidationError("请填写查看明文的事由，它会记入操作日志。")
+    hour = timezone.now() - timedelta(hours=1)
+    if (
+        LogEntry.objects.filter(operator=actor.operator_id, act="查看明文", at__gte=hour).count()
+        >= PER_HOUR.value()
+    ):
+        raise ValidationError(f"一小时内最多查看 {PER_HOUR.value()} 次明文，请稍后再试。")
+    shown = [str(field.verbose_name) for field in personal_fields(resource.model)]
+    audit.record(actor, "查看明文", row, resource=resource.name, reason=reason.strip(), 内容=shown)

@@ -1,0 +1,57 @@
+"""The addresses of the desk: home, the pages and the resources of the menu."""
+
+from django.urls import path, register_converter
+
+from jingwei import menu
+from jingwei.desk import editing, exports, files, home, job_pages, unmasking, verbs, views
+from jingwei.desk.guard import for_everyone, guarded
+
+
+class ResourceConverter:
+    """A resource of the menu, by its name in the address."""
+
+    regex = "[a-z][a-z0-9_-]*"
+
+    def to_python(self, value):
+        if value not in menu.resources():
+            raise ValueError
+        return menu.resource(value)
+
+    def to_url(self, value):
+        return getattr(value, "name", value)
+
+
+register_converter(ResourceConverter, "resource")
+
+
+def pages():
+    """The routes of the menu's pages; the first one of each has the page's name."""
+    for page in menu.pages():
+        for number, (route, view) in enumerate(page.views):
+            name = f"{page.name}-{number}" if number else page.name
+            yield path(
+                f"{page.name}/{route}", guarded(view, page.permission, page.label, page.name), name=name
+            )
+
+
+app_name = "desk"
+urlpatterns = [
+    path("", for_everyone(home.home), name="home"),
+    path("badges/", for_everyone(home.badges), name="badges"),
+    path("jobs/", for_everyone(job_pages.centre), name="jobs"),
+    path("jobs/<int:pk>/cancel/", for_everyone(job_pages.cancel), name="job-cancel"),
+    path("jobs/<int:pk>/retry/", for_everyone(job_pages.retry), name="job-retry"),
+    path("files/<uuid:pk>/", for_everyone(files.download), name="file"),
+    *pages(),
+    path("<resource:resource>/", guarded(views.list_rows), name="list"),
+    path("<resource:resource>/new/", guarded(editing.new_row), name="new"),
+    path("<resource:resource>/export/", guarded(exports.export), name="export"),
+    path("<resource:resource>/columns/", guarded(views.save_columns), name="columns"),
+    path("<resource:resource>/queries/", guarded(views.save_query), name="queries"),
+    path("<resource:resource>/options/<str:field>/", guarded(views.suggest), name="options"),
+    path("<resource:resource>/do/<str:verb>/", guarded(verbs.do_verb), name="verb"),
+    path("<resource:resource>/<str:pk>/", guarded(views.show_row), name="show"),
+    path("<resource:resource>/<str:pk>/edit/", guarded(editing.edit_row), name="edit"),
+    path("<resource:resource>/<str:pk>/delete/", guarded(editing.delete_row), name="delete"),
+    path("<resource:resource>/<str:pk>/unmask/", guarded(unmasking.unmask), name="unmask"),
+]

@@ -1,0 +1,92 @@
+"""Every resource and page of the desk, in menu order: the list is the menu."""
+
+from functools import cache
+
+from jingwei.base.resource import Page, Resource, System
+from jingwei.base.sheets import Sheet, sheet_of
+from jingwei.desk import job_pages, jobs, unmasking
+from jingwei.directory import menus
+from jingwei.directory import pages as directory_pages
+from jingwei.directory import parameters as directory_parameters
+from jingwei.directory import resources as directory
+from jingwei.people import pages as people_pages
+from jingwei.people import queries as people_queries
+from jingwei.people import resources as people
+from jingwei.testing import pages as testing_pages
+from jingwei.testing import resources as testing
+
+SYSTEMS = [
+    System(
+        "residents",
+        "常住人口",
+        "users",
+        [*people.RESOURCES, *testing.RESOURCES, *people_pages.PAGES, *testing_pages.PAGES],
+    ),
+    System(
+        "administration",
+        "系统管理",
+        "settings",
+        [
+            *directory.RESOURCES,
+            *directory_pages.PAGES,
+            Page(
+                "jobs-of-all",
+                "后台任务",
+                "jobs.view",
+                [("", job_pages.everyone), ("run/<str:kind>/", job_pages.run_now)],
+                "progress",
+            ),
+        ],
+    ),
+]
+
+PARAMETERS = [
+    *directory_parameters.PARAMETERS,
+    *people_queries.PARAMETERS,
+    jobs.KEEP_DAYS,
+    *unmasking.PARAMETERS,
+]
+
+
+@cache
+def resources() -> dict[str, Resource]:
+    """Every resource by its name."""
+    return {
+        entry.name: entry for system in SYSTEMS for entry in system.entries if isinstance(entry, Resource)
+    }
+
+
+def resource(name) -> Resource:
+    """The resource of that name; KeyError if there is none."""
+    return resources()[name]
+
+
+def pages() -> list[Page]:
+    """Every page that is no resource's."""
+    return [entry for system in SYSTEMS for entry in system.entries if isinstance(entry, Page)]
+
+
+@cache
+def sheets() -> dict[str, Sheet]:
+    """Every kind of sheet that can be imported, by its name on the command line."""
+    found = [sheet_of(entry) for entry in resources().values() if "import" in entry.actions]
+    return {sheet.name: sheet for sheet in found if sheet}
+
+
+@cache
+def permissions() -> list[str]:
+    """Every permission that can be granted, in menu order."""
+    found = [permission for entry in resources().values() for permission in entry.permissions()]
+    return list(dict.fromkeys([*found, *(page.permission for page in pages())]))
+
+
+def entries_for(actor) -> list[tuple[System, list[Resource | Page]]]:
+    """The menu of `actor`, as administrators arranged it: systems with the entries that may be opened."""
+    systems = menus.arranged(SYSTEMS)
+    shown = [(s, [entry for entry in s.entries if actor.may_open(entry.name, opens(entry))]) for s in systems]
+    return [(system, entries) for system, entries in shown if entries]
+
+
+def opens(entry) -> str:
+    """The permission that opens an entry of the menu."""
+    return entry.permission if isinstance(entry, Page) else f"{entry.name}.view"

@@ -1,0 +1,10 @@
+// Every behaviour of the desk's pages. Each module works on data- attributes, wherever these come from.
+import "./badges.js";
+import "./dialog.js";
+import "./drops.js";
+import "./forms.js";
+import "./keys.js";
+import "./rows.js";
+import "./select.js";
+import "./side.js";
+import "./theme.js";

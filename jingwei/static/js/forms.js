@@ -1,0 +1,38 @@
+// Forms: short addresses, errors in sight, no work lost, parts that belong to a tick.
+
+// Filters left empty stay out of the address.
+document.addEventListener("htmx:configRequest", (event) => {
+  if (!event.target.matches("form[data-slim]")) return;
+  const { parameters } = event.detail;
+  for (const name of Object.keys(parameters)) if (parameters[name] === "") delete parameters[name];
+});
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("form[data-slim]")) return;
+  for (const control of event.target.elements) if (control.value === "") control.disabled = true;
+});
+
+document.querySelector("[data-focus]")?.focus();
+
+// A filled-in form asks before it is left.
+let changed = false;
+document.addEventListener("input", (event) => {
+  if (event.target.closest("form[data-guard]")) changed = true;
+});
+document.addEventListener("submit", () => {
+  changed = false;
+});
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-leave]")) changed = false;
+});
+window.addEventListener("beforeunload", (event) => {
+  if (changed) event.preventDefault();
+});
+
+// <input type="checkbox" data-shows="#part">: the part is there while the box is ticked.
+const follow = (box) => {
+  for (const part of document.querySelectorAll(box.dataset.shows)) part.hidden = !box.checked;
+};
+document.querySelectorAll("[data-shows]").forEach(follow);
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-shows]")) follow(event.target);
+});

@@ -1,0 +1,53 @@
+// Controls that search while one types: long drop-downs (data-select) and references to other rows (data-reference).
+const words = {
+  no_results: () => '<div class="no-results">没有符合的选项</div>',
+  loading: () => '<div class="no-results">正在查找…</div>',
+};
+
+function reference(input) {
+  const { reference: address, chosen } = input.dataset;
+  const options = input.value ? [{ value: input.value, text: chosen || input.value }] : [];
+  const ask = (typed) => {
+    const url = new URL(address, location.href);
+    url.searchParams.set("q", typed);
+    return fetch(url, { headers: { Accept: "application/json" } }).then((answer) => answer.json());
+  };
+  new TomSelect(input, {
+    maxItems: 1,
+    create: false,
+    options,
+    searchField: [], // the server has searched already
+    preload: "focus",
+    loadThrottle: 250,
+    placeholder: input.placeholder,
+    plugins: ["clear_button"],
+    shouldLoad: () => true,
+    load(typed, show) {
+      this.clearOptions();
+      ask(typed).then((answer) => show(answer.options), () => show());
+    },
+    render: {
+      ...words,
+      option: (row, escape) => `<div>${escape(row.text)}${row.hint ? ` <small>${escape(row.hint)}</small>` : ""}</div>`,
+    },
+  });
+}
+
+function select(control) {
+  new TomSelect(control, {
+    create: false,
+    maxOptions: 500,
+    hidePlaceholder: true,
+    placeholder: control.multiple ? "不限" : "",
+    plugins: control.multiple ? ["remove_button"] : [],
+    render: words,
+  });
+}
+
+function dress(within) {
+  for (const input of within.querySelectorAll("input[data-reference]:not(.tomselected)")) reference(input);
+  for (const control of within.querySelectorAll("select[data-select]:not(.tomselected)")) select(control);
+}
+
+dress(document);
+document.addEventListener("htmx:afterSettle", (event) => dress(event.detail.elt));
