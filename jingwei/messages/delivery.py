@@ -199,7 +199,8 @@ def _reported_message(gateway_name, receipt):
     doubtful = locked.filter(
         gateway=gateway_name,
         receiver=receipt.to,
-        state__in=(SENDING, UNSURE, SENT),
+        state__in=OPEN,
+        attempts__gt=0,
         gateway_ids__len__lt=F("parts"),
     )
     found = [message for message in doubtful if has_tail(message, receipt.tail)]
@@ -242,7 +243,7 @@ def _apply_receipts(message):
     message.state, message.sent_at = SENT, message.sent_at or timezone.now()
     if failed:
         message.state, message.error = FAILED, f"未送达（{failed.code}）"
-    elif "" in arrived or len(arrived) >= (len(message.gateway_ids) or message.parts):
+    elif "" in arrived or len(arrived) >= message.parts:
         # A receipt without an id speaks of the whole message, one with an id of a part.
         message.state, message.delivered_at = DELIVERED, max(receipt.at for receipt in receipts)
     message.save()

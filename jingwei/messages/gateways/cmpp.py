@@ -10,6 +10,7 @@ extension digits granted, by the tail of the sender's number. CMPP_QUERY gives t
 decides nothing about one message.
 """
 
+import math
 import socket
 import struct
 import time
@@ -106,6 +107,7 @@ class CmppGateway:
         except OSError as error:
             raise GatewayDown(f"连接不上短信网关（{error.strerror or error}）") from error
         with connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             session = CmppSession(self, connection, take_in)
             session.sign_in()
             yield session
@@ -151,13 +153,14 @@ class CmppSession:
                         flying[part.sequence] = part
                         sent.add(part.uid)
                         self._send(SUBMIT, part.sequence, part.body)
-                deadlines = [part.deadline for part in flying.values()]
                 if not (queue or flying):
                     break
+                overdue = min((part.deadline for part in flying.values()), default=math.inf)
+                resume = pause if queue and (pause > time.monotonic() or not flying) else math.inf
                 try:
-                    command, sequence, body = self._receive(min([*deadlines, pause] if queue else deadlines))
+                    command, sequence, body = self._receive(min(overdue, resume))
                 except TimeoutError:
-                    if deadlines and min(deadlines) <= time.monotonic():
+                    if overdue <= time.monotonic():
                         raise
                     continue
                 if command != SUBMIT | RESPONSE or sequence not in flying:
@@ -172,18 +175,19 @@ class CmppSession:
                     busy, pause = busy + 1, time.monotonic() + BUSY_SECONDS
                     queue.appendleft(part)
                 elif result == 0 or (result == REPEATED and part.again):
-                    given[part.uid].append(body[:8].hex())
+                    # The id of a repeated one need not be told; its report is known by number and tail.
+                    given[part.uid].append("" if body[:8] == bytes(8) else body[:8].hex())
                     if len(given[part.uid]) == part.total:
-                        yield Answer(part.uid, ACCEPTED, tuple(given.pop(part.uid)))
+                        yield Answer(part.uid, ACCEPTED, tuple(filter(None, given.pop(part.uid))))
                 else:
                     error = f"{RESULTS.get(result, '其它错误')}（{result}）"
                     # Of a long message the gateway may have other parts: it can neither wait nor fail.
                     outcome = REFUSED if result != BUSY else LATER if part.total == 1 else UNSURE
-                    yield Answer(part.uid, outcome, tuple(given.pop(part.uid)), error)
+                    yield Answer(part.uid, outcome, tuple(filter(None, given.pop(part.uid))), error)
         except (OSError, ProtocolError, GatewayDown) as error:
             said = f"与短信网关的连接中断（{error}）"
             for uid, ids in given.items():
-                yield Answer(uid, UNSURE if uid in sent else UNSENT, tuple(ids), said)
+                yield Answer(uid, UNSURE if uid in sent else UNSENT, tuple(filter(None, ids)), said)
             raise GatewayDown(said) from error
 
     def listen(self):
