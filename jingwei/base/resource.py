@@ -250,4 +250,5 @@ ACTION_LABELS = {
     "import": "导入",
     "export": "导出",
     "clear": "查看明文",
+    "grant": "授权",
 }

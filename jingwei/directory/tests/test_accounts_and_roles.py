@@ -1,0 +1,300 @@
+"""Who may make accounts, give roles and change what others may do (P-1.4, P-1.5, P-1.8)."""
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from jingwei import menu
+from jingwei.base.access import Actor, DataScope
+from jingwei.base.models import LogEntry
+from jingwei.directory import actions, rules
+from jingwei.directory.actors import actor_for
+from jingwei.directory.models import Appointment, Operator, Organisation, Role
+
+pytestmark = pytest.mark.django_db
+
+
+def resource(name):
+    return menu.resource(name)
+
+
+@pytest.fixture
+def newcomer(secadmin, village):
+    """An account of the village without any appointment."""
+    return resource("operators").save(
+        secadmin.actor,
+        Operator(),
+        values={"login": "Newcomer", "name": "新来的", "organisation": village.operator.organisation},
+    )
+
+
+def role_called(name):
+    return Role.objects.get(name=name)
+
+
+def appoint(persona, operator, *roles, organisation=None):
+    values = {
+        "operator": operator,
+        "organisation": organisation or operator.organisation,
+        "roles": [role_called(name) for name in roles],
+    }
+    return resource("appointments").save(persona.actor, Appointment(), values=values)
+
+
+@pytest.mark.req("SEC-5", "P-1.4", "CL-5.1")
+def test_a_new_account_can_do_nothing_until_it_is_appointed(secadmin, newcomer):
+    assert not newcomer.has_usable_password()
+    assert newcomer.must_change_password
+    assert not actor_for(newcomer).grants
+    appoint(secadmin, newcomer, "村社区操作员")
+    fresh = Operator.objects.get(pk=newcomer.pk)
+    assert actor_for(fresh).data_scope("people.view").regions == {newcomer.organisation.region_id}
+
+
+@pytest.mark.req("SEC-1")
+@pytest.mark.parametrize("login", ["newcomer", "NEWCOMER", "ｎｅｗｃｏｍｅｒ", " Newcomer"])
+def test_a_login_name_is_unique_whatever_its_case_and_width(secadmin, newcomer, login):
+    values = {"login": login, "name": "另一个", "organisation": newcomer.organisation}
+    with pytest.raises(ValidationError, match="已被使用"):
+        resource("operators").save(secadmin.actor, Operator(), values=values)
+
+
+@pytest.mark.req("SEC-1")
+def test_a_login_name_is_never_given_again(secadmin, newcomer):
+    organisation = newcomer.organisation
+    resource("operators").delete(secadmin.actor, newcomer)
+    values = {"login": "newcomer", "name": "另一个", "organisation": organisation}
+    with pytest.raises(ValidationError, match="曾被使用"):
+        resource("operators").save(secadmin.actor, Operator(), values=values)
+
+
+@pytest.mark.req("SEC-1")
+def test_a_login_name_does_not_change(secadmin, newcomer):
+    with pytest.raises(ValidationError, match="不能修改"):
+        resource("operators").save(secadmin.actor, newcomer, values={"login": "other"})
+
+
+@pytest.mark.req("P-1.4")
+def test_a_reset_gives_a_password_that_must_be_changed(secadmin, newcomer):
+    told = actions.reset_password(secadmin.actor, newcomer)
+    newcomer.refresh_from_db()
+    assert newcomer.must_change_password
+    assert newcomer.check_password(told.split("新口令是 ")[1].split("　")[0])
+
+
+@pytest.mark.req("P-1.5", "P-1.8")
+def test_nobody_grants_to_themselves(secadmin):
+    own = secadmin.operator.appointments.get()
+    for values in (
+        {"roles": [role_called("区级管理员")]},
+        {"ends_on": None, "organisation": own.organisation},
+    ):
+        values.setdefault("roles", [*own.roles.all(), role_called("区级操作员")])
+        with pytest.raises(ValidationError, match="自己"):
+            resource("appointments").save(secadmin.actor, own, values=values)
+    with pytest.raises(ValidationError, match="自己"):
+        appoint(secadmin, secadmin.operator, "区级管理员")
+    with pytest.raises(ValidationError, match="自己"):
+        resource("roles").save(
+            secadmin.actor, role_called("安全管理员"), values={"permissions": ["roles.view"]}
+        )
+    with pytest.raises(ValidationError, match="自己"):
+        resource("appointments").delete(secadmin.actor, own)
+
+
+@pytest.mark.req("P-1.8", "SEC-6")
+@pytest.mark.parametrize("second", ["审计管理员", "安全管理员"])
+def test_no_account_becomes_two_administrators(secadmin, sysadmin, second):
+    with pytest.raises(ValidationError, match="三员分立"):
+        appoint(secadmin, sysadmin.operator, second)
+    assert sysadmin.operator.appointments.count() == 1
+
+
+@pytest.mark.req("SEC-6")
+def test_the_database_itself_refuses_two_administrators(sysadmin, newcomer):
+    own = sysadmin.operator.appointments.get()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        own.roles.add(role_called("审计管理员"))
+    other = Appointment.objects.create(operator=newcomer, organisation=newcomer.organisation)
+    other.roles.set([role_called("审计管理员")])
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Appointment.objects.filter(pk=other.pk).update(operator=sysadmin.operator)
+    plain = Role.objects.create(name="普通")
+    own.roles.add(plain)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Role.objects.filter(pk=plain.pk).update(administrator=rules.AUDIT)
+
+
+@pytest.mark.req("P-1.8")
+@pytest.mark.parametrize(
+    ("permissions", "said"),
+    [
+        (["parameters.change", "roles.change"], "系统管理员与安全管理员"),
+        (["logs.view", "appointments.add"], "安全管理员与审计管理员"),
+        (["logs.view", "people.view"], "业务数据"),
+    ],
+)
+def test_a_role_is_no_two_administrators_and_no_administrator_sees_business(secadmin, permissions, said):
+    with pytest.raises(ValidationError, match=said):
+        resource("roles").save(secadmin.actor, Role(), values={"name": "混合", "permissions": permissions})
+
+
+@pytest.mark.req("P-1.8")
+def test_a_role_that_becomes_an_administrators_is_refused_for_who_is_another(secadmin, sysadmin):
+    own = sysadmin.operator.appointments.get()
+    extra = resource("roles").save(secadmin.actor, Role(), values={"name": "附加", "permissions": []})
+    own.roles.add(extra)
+    with pytest.raises(ValidationError, match="三员分立"):
+        resource("roles").save(secadmin.actor, extra, values={"permissions": ["logs.view"]})
+
+
+def manager(region, **scopes):
+    """An actor of the district who may appoint, without being the security administrator."""
+    held = {"appointments.add", "appointments.change", "appointments.delete", "roles.change", "roles.add"}
+    office = Organisation.objects.filter(region=region).order_by("pk").first()
+    grants = dict.fromkeys(held, DataScope(regions=frozenset([region]))) | scopes
+    return Actor(name="经办", operator_id=0, organisation_id=office.pk, region=region, grants=grants)
+
+
+@pytest.mark.req("P-1.5")
+def test_nobody_grants_more_than_they_hold(newcomer, town):
+    values = {"operator": newcomer, "organisation": newcomer.organisation}
+    inside = DataScope(regions=frozenset([town.region]))
+    viewer = Role.objects.create(name="只看人员", permissions=["people.view"])
+    actor = manager(town.region, **{"people.view": inside})
+    granted = resource("appointments").save(actor, Appointment(), values=values | {"roles": [viewer]})
+    assert granted.roles.get() == viewer
+    exporter = Role.objects.create(name="可导出", permissions=["people.view", "people.export"])
+    with pytest.raises(ValidationError, match="people.export"):
+        resource("appointments").save(actor, Appointment(), values=values | {"roles": [exporter]})
+    wide = Role.objects.create(name="全部人员", permissions=["people.view"], reach=Role.EVERYTHING)
+    with pytest.raises(ValidationError, match="数据范围"):
+        resource("appointments").save(actor, Appointment(), values=values | {"roles": [wide]})
+
+
+@pytest.mark.req("P-1.5")
+def test_a_role_is_not_widened_by_who_holds_less(newcomer, town):
+    role = Role.objects.create(name="只看人员", permissions=["people.view"])
+    actor = manager(town.region, **{"people.view": DataScope(regions=frozenset([town.region]))})
+    for values in (
+        {"permissions": ["people.view", "people.delete"]},
+        {"reach": Role.EVERYTHING},
+        {"permissions": ["parameters.change"]},
+    ):
+        with pytest.raises(ValidationError, match="不能授予"):
+            resource("roles").save(actor, Role.objects.get(pk=role.pk), values=values)
+    role.refresh_from_db()
+    assert (role.permissions, role.reach) == (["people.view"], Role.REGION)
+
+
+@pytest.mark.req("P-1.5", "CL-5.1")
+def test_a_role_is_copied(secadmin):
+    original = role_called("村社区操作员")
+    copied = actions.copy_role(secadmin.actor, original, name="网格员")
+    assert (copied.permissions, copied.reach) == (original.permissions, original.reach)
+    assert not Appointment.objects.filter(roles=copied).exists()
+
+
+@pytest.mark.req("P-1.5")
+def test_a_role_in_use_is_not_deleted(secadmin):
+    with pytest.raises(ValidationError, match="1 个账号在使用"):
+        resource("roles").delete(secadmin.actor, role_called("村社区操作员"))
+    resource("roles").delete(secadmin.actor, role_called("领导查阅"))
+
+
+@pytest.mark.req("P-1.5")
+def test_a_disabled_role_grants_nothing(village):
+    Role.objects.filter(name="村社区操作员").update(enabled=False)
+    assert not village.actor.grants
+
+
+@pytest.mark.req("P-1.8", "P-1.4")
+def test_the_manager_of_an_area_does_not_touch_administrators(district, sysadmin):
+    with pytest.raises(ValidationError, match="只有安全管理员"):
+        resource("operators").save(district.actor, sysadmin.operator, values={"ends_on": "2020-01-01"})
+
+
+@pytest.mark.req("CL-1.2", "P-1.4")
+def test_the_district_adds_accounts_in_its_area_only(district, town, othertown):
+    values = {"login": "clerk7", "name": "七号", "organisation": othertown.operator.organisation}
+    assert resource("operators").save(district.actor, Operator(), values=values).pk
+    outside = Organisation.objects.create(name="邻区", region_id="9901")
+    with pytest.raises(ValidationError, match="管辖范围"):
+        resource("operators").save(
+            district.actor, Operator(), values=values | {"login": "clerk8", "organisation": outside}
+        )
+
+
+@pytest.mark.req("P-1.4")
+def test_an_appointment_stays_with_its_operator_and_its_post_in_its_organisation(
+    secadmin, newcomer, district
+):
+    appointment = appoint(secadmin, newcomer)
+    with pytest.raises(ValidationError, match="不能转给他人"):
+        resource("appointments").save(secadmin.actor, appointment, values={"operator": district.operator})
+    post = district.operator.organisation.department_set.first().post_set.first()
+    appointment.refresh_from_db()
+    with pytest.raises(ValidationError, match="不属于"):
+        resource("appointments").save(secadmin.actor, appointment, values={"post": post})
+
+
+@pytest.mark.req("P-3.1", "CL-5.2")
+def test_grants_are_logged_with_old_and_new(secadmin, newcomer):
+    appointment = appoint(secadmin, newcomer)
+    resource("appointments").save(secadmin.actor, appointment, values={"roles": [role_called("领导查阅")]})
+    entry = LogEntry.objects.filter(resource="appointments").latest("pk")
+    assert (entry.act, entry.login, entry.detail["changes"]["角色"]) == ("修改", "secadmin", ["", "领导查阅"])
+
+
+@pytest.mark.req("P-1.5")
+def test_permissions_are_checked_in_a_table(secadmin):
+    role = role_called("领导查阅")
+    form = resource("roles").form_fields["permissions"](secadmin.actor)
+    html = form.widget.render("permissions", role.permissions)
+    assert 'value="people.view" aria-label="人员信息 查看" checked' in html
+    assert 'value="people.delete" aria-label="人员信息 删除">' in html
+    assert form.clean(["people.view", "no.such"]) == ["people.view"]
+
+
+@pytest.mark.req("P-1.3")
+def test_what_is_in_use_is_not_deleted(sysadmin, district):
+    department = district.operator.organisation.department_set.first()
+    with pytest.raises(ValidationError, match="职务"):
+        resource("departments").delete(sysadmin.actor, department)
+    post = department.post_set.first()
+    Appointment.objects.filter(operator=district.operator).update(post=post)
+    with pytest.raises(ValidationError, match="任职"):
+        resource("posts").delete(sysadmin.actor, post)
+
+
+@pytest.mark.req("P-1.3", "CL-1.3", "CL-1.4")
+def test_names_are_unique_inside_the_parent(district):
+    office = district.operator.organisation
+    departments = resource("departments")
+    made = departments.save(
+        district.actor, departments.model(), values={"organisation": office, "name": "新部门"}
+    )
+    with pytest.raises(ValidationError, match="同名部门"):
+        departments.save(
+            district.actor, departments.model(), values={"organisation": office, "name": "新部门"}
+        )
+    posts = resource("posts")
+    posts.save(district.actor, posts.model(), values={"department": made, "name": "组长"})
+    with pytest.raises(ValidationError, match="同名职务"):
+        posts.save(district.actor, posts.model(), values={"department": made, "name": "组长"})
+    assert made.organisation == office
+
+
+@pytest.mark.req("P-1.2", "CL-1.1")
+def test_an_organisation_moves_with_all_below_it(sysadmin, town, othertown):
+    organisations = resource("organisations")
+    village = Organisation.objects.get(region="990101001002")
+    organisations.save(
+        sysadmin.actor, town.operator.organisation, values={"parent": othertown.operator.organisation}
+    )
+    village.refresh_from_db()
+    moved = Organisation.objects.get(pk=town.operator.organisation_id)
+    assert moved.path == othertown.operator.organisation.path + f"{moved.pk:06d}/"
+    assert village.path == moved.path + f"{village.pk:06d}/"
+    with pytest.raises(ValidationError, match="本单位或其下级"):
+        organisations.save(sysadmin.actor, moved, values={"parent": village})
