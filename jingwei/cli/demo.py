@@ -1,7 +1,8 @@
 """`jingwei demo`: synthetic people of the demonstration district, at any size (P-10.4).
 
-Deterministic: person number n is the same in every instance of the same day, however many people are made in one
-go. Nobody is real: region codes are fictional, telephone numbers stand in segments that no carrier has.
+Deterministic: person number n is the same in every instance, and on the same day their samples are, too,
+however many people are made in one go. Nobody is real: region codes are fictional, telephone numbers stand in
+segments that no carrier has.
 """
 
 import sys
@@ -195,7 +196,7 @@ class District:
 
 
 def make_people(families, numbers, district) -> pl.DataFrame:
-    """The block as rows of the roster, in clear, with `doses` and `samples` saying how many of these there are."""
+    """The block as rows of the roster, in clear; `doses` and `samples` say how many of these there are."""
     rng = np.random.default_rng([SEED, families.block, 1])
     home = rng.choice(len(district.codes), BLOCK, p=district.weights)[families.household]
     age = (np.datetime64(BORN_UNTIL) - families.born).astype(np.int64) // 365
@@ -246,7 +247,7 @@ def with_other_documents(rng, people) -> pl.DataFrame:
 
 
 def names(rng, families) -> pl.Series:
-    """Surnames run in the household, but for spouse and the spouse's parents; a few characters are rare ones."""
+    """Surnames run in the household, but for spouse and the spouse's parents; some characters are rare."""
     # The front of the list is frequent, the tail is not.
     rank = np.minimum(rng.exponential(22, (2, BLOCK)).astype(int), len(SURNAMES) - 1)
     common = np.array(list(SURNAMES))[rank]
@@ -277,10 +278,10 @@ def addresses(rng, families, district, home) -> pl.Series:
 
 
 WORK = {
-    "企业职工": 30, "个体经营": 14, "务农": 13, "无业": 7, "其他": 6, "建筑工人": 4, "餐饮服务人员": 4, "教师": 4,
-    "公务员": 3, "医务人员": 3, "保安": 2, "家政服务人员": 2, "装卸搬运人员": 1, "外卖骑手": 1.5, "快递员": 1.5,
-    "货车司机": 1.6, "网约车司机": 1, "客车司机": 0.4, "出租车司机": 0.5, "冷链从业人员": 0.6, "船员": 0.5,
-    "航空机组人员": 0.1, "铁路乘务人员": 0.3,
+    "企业职工": 30, "个体经营": 14, "务农": 13, "无业": 7, "其他": 6, "建筑工人": 4, "餐饮服务人员": 4,
+    "教师": 4, "公务员": 3, "医务人员": 3, "保安": 2, "家政服务人员": 2, "装卸搬运人员": 1, "外卖骑手": 1.5,
+    "快递员": 1.5, "货车司机": 1.6, "网约车司机": 1, "客车司机": 0.4, "出租车司机": 0.5, "冷链从业人员": 0.6,
+    "船员": 0.5, "航空机组人员": 0.1, "铁路乘务人员": 0.3,
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
-"""What every statistics page shows: counted tables, drawn as charts, each number a way to its rows (P-9.1, P-9.4).
+"""What every statistics page shows: counted tables, drawn as charts, each number a way to its rows (P-9).
 
-A package counts and says which list a number opens; here stand the shape of a table, drilling down through the
-regions of the scope, and the workbook of a table.
+A package counts and says which list a number opens. Here stand the shape of a table, drilling down through
+the regions of the scope, and the workbook of a table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -73,7 +73,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Territory:
-    """The region a page is asked for: the regions below it, and the path to it from where the scope begins."""
+    """The region a page is asked for, the regions below it, and the path to it from the scope's beginning."""
 
     reach: DataScope
     region: str

@@ -193,7 +193,7 @@ class PersonResource(Resource):
     empty = "还没有人员。可以新增一人，或导入摸排表。"
 
     def save(self, actor, obj, *, values, version=None):
-        """Register or change; somebody registered already is linked to where the operator may see them (CL-3.5)."""
+        """Register or change; whoever is registered already is linked to where they may be seen (CL-3.5)."""
         try:
             return actions.save_person(actor, obj, values=values, version=version)
         except actions.Registered as known:

@@ -246,7 +246,7 @@ def drawn(table, chart, *names) -> Table:
 
 
 def tables(rows, today, dimensions, measures, shares=(), selection=None) -> list[Table]:
-    """A table for each way of grouping `rows`, all counted in one pass; `selection` is what `rows` were chosen by."""
+    """A table for each way of grouping `rows`, all counted in one pass; `selection` is what chose `rows`."""
     groupings = [{dimension.name: dimension.group(today)} for dimension in dimensions]
     selection = selection or {}
     total, *found = counted(rows, today, [{}, *groupings], measures)
@@ -286,7 +286,7 @@ def counted(rows, today, groupings: Sequence[Mapping], measures: Sequence[Measur
     sets = [[f"by_{name}" for name in grouping] for grouping in groupings]
     # Names are those of this module; every value is a parameter of the inner query.
     sql = (
-        "SELECT {grouping}, {keys} {counts} FROM ({inner}) AS counted GROUP BY GROUPING SETS ({sets})".format(
+        "SELECT {grouping}, {keys} {counts} FROM ({inner}) AS counted GROUP BY GROUPING SETS ({sets})".format(  # noqa: S608
             grouping=f"GROUPING({', '.join(keys)})" if keys else "0",
             keys="".join(f"{key}, " for key in keys),
             counts=", ".join(f"count(*) FILTER (WHERE {mark})" for mark in marks),

@@ -39,7 +39,7 @@ WHERE people_person.number = latest.number
 
 @transaction.atomic
 def store_samples(samples: pl.DataFrame) -> int:
-    """Keep the samples that are new and bring the latest of each person up to date; returns how many were new.
+    """Keep the samples that are new and bring each person's latest up to date; returns how many were new.
 
     `samples` has `COLUMNS`: the ciphertext of the number, times with their zone, texts without null. Person,
     time and point make it the same sample.

@@ -66,7 +66,7 @@ class Events:
                 low, high = _midnight(low), _midnight(high)
             chosen |= Q(**{f"{self.at}__gte": low, f"{self.at}__lt": high})
         day = TruncDate(self.at) if timed else F(self.at)
-        return Counter(dict(rows.filter(chosen).order_by().values_list(day).annotate(Count("*"))))
+        return Counter(dict(rows.filter(chosen).order_by().values_list(day).annotate(number=Count("*"))))
 
 
 def _midnight(day):
