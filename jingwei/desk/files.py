@@ -157,17 +157,22 @@ def blocks(stored):
 
 
 @contextmanager
-def clear_path(stored):
-    """A path under which this process reads the file in clear for as long as the block lasts.
+def in_memory(parts):
+    """A path under which this process reads these bytes, for as long as the block lasts.
 
-    It lies in memory only and has no name in any folder.
+    They lie in memory only, without a name in any folder.
     """
     descriptor = os.memfd_create("file")
     with open(descriptor, "wb") as memory:
-        for block in blocks(stored):
-            memory.write(block)
+        for part in parts:
+            memory.write(part)
         memory.flush()
         yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+
+
+def clear_path(stored):
+    """A path under which this process reads a stored file in clear, for as long as the block lasts."""
+    return in_memory(blocks(stored))
 
 
 def remove(stored):

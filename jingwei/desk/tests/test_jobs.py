@@ -93,7 +93,10 @@ def test_a_waiting_job_is_cancelled_at_once_and_can_be_retried(kinds):
     assert job.state == Job.DONE and runs
     with pytest.raises(ValidationError, match="失败或已取消"):
         jobs.retry(CLERK, job)
-    assert list(LogEntry.objects.order_by("id").values_list("act", flat=True)) == ["取消任务", "重试任务"]
+    assert list(LogEntry.objects.filter(resource="jobs").order_by("id").values_list("act", flat=True)) == [
+        "取消任务",
+        "重试任务",
+    ]
 
 
 @pytest.mark.req("P-6.3")
