@@ -7,6 +7,8 @@ the own village does exactly that.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import and_, or_
 
 from django.db import models
 from django.db.models import Q
@@ -110,14 +112,16 @@ def platform_actor(name: str) -> Actor:
 class Scope:
     """How a row belongs to regions, organisations and an owner: lookup paths from the model.
 
-    `region` and `organisation` may name several paths; a row is seen when any of them is inside. A model that
-    everybody with the permission may see whole (dictionaries, roles) says `shared=True` on purpose.
+    `region` and `organisation` may name several paths; a row is seen when any of them is inside, with
+    `every_region` only when all the regions are. A model that everybody with the permission may see whole
+    (dictionaries, roles) says `shared=True` on purpose.
     """
 
     region: str | tuple[str, ...] = ()
     organisation: str | tuple[str, ...] = ()
     owner: str = ""
     shared: bool = False
+    every_region: bool = False
 
     def within(self, reach: DataScope) -> Q:
         """Condition for the rows `reach` covers. An empty reach covers none."""
@@ -125,10 +129,11 @@ class Scope:
             return NO_ROWS
         if reach.everything or self.shared:
             return Q()
-        condition = NO_ROWS
-        for path in _paths(self.region):
-            for prefix in reach.regions:
-                condition |= Q(**{f"{path}__startswith": prefix})
+        inside = [
+            reduce(or_, (Q(**{f"{path}__startswith": prefix}) for prefix in reach.regions), NO_ROWS)
+            for path in _paths(self.region)
+        ]
+        condition = reduce(and_ if self.every_region else or_, inside) if inside else NO_ROWS
         for path in _paths(self.organisation):
             for prefix in reach.organisations:
                 condition |= Q(**{f"{path}__startswith": prefix})

@@ -1,4 +1,4 @@
-"""The register of persons: one human being once (一人一档), with doses, transfers and the unregistered list."""
+"""The register of persons: one human being once (一人一档), with doses and moves."""
 
 import pghistory
 from django.contrib.postgres.indexes import GinIndex
@@ -169,3 +169,118 @@ class Transfer(models.Model):
 
     def __str__(self):
         return f"{self.person} {self.from_region}→{self.to_region}"
+
+
+class PersonAlias(models.Model):
+    """Another document of a person: the one a record that was merged into theirs stood under (P-5.7).
+
+    Samples, doses and sheets with that number belong to the person; see `queries.numbers_of`.
+    """
+
+    person = models.ForeignKey(Person, models.CASCADE, verbose_name="人员", related_name="aliases")
+    doc_type = CodeField("证件类型", kind="证件类型", max_length=3)
+    number = SealedField(
+        "证件号",
+        kind="number",
+        searchable=True,
+        purpose="辨认以另一证件登记过的人员",
+        basis=BASIS,
+        keep="在册期间",
+    )
+
+    objects = Rows.as_manager()
+    scope = Scope(region="person__region__code")
+    internal = ("id",)
+
+    class Meta:
+        verbose_name = "其他证件"
+        constraints = [models.UniqueConstraint(fields=["doc_type", "number"], name="one_alias_per_document")]
+        indexes = [models.Index(fields=["number"], name="aliases_by_number")]
+
+    def __str__(self):
+        return f"{self.person} {self.number}"
+
+
+class DuplicatePair(models.Model):
+    """Two records that are likely one person, or that somebody has found not to be (P-5.7).
+
+    A search for duplicates writes and takes back those that wait. No constraint ties the pair to its records:
+    it never holds one up, and without both it is out of sight.
+    """
+
+    WAITING, DIFFERENT = "待核", "非同一人"
+
+    first = models.ForeignKey(
+        Person, models.CASCADE, verbose_name="记录一", related_name="+", db_constraint=False
+    )
+    second = models.ForeignKey(
+        Person, models.CASCADE, verbose_name="记录二", related_name="+", db_constraint=False
+    )
+    score = models.PositiveSmallIntegerField("相似度")
+    reasons = models.CharField("相似之处", max_length=200)
+    state = models.CharField(
+        "状态", max_length=10, default=WAITING, choices=[(s, s) for s in (WAITING, DIFFERENT)]
+    )
+    found_at = models.DateTimeField("发现时间", default=timezone.now)
+    by = models.BigIntegerField("操作员编号", null=True)
+    by_name = models.CharField("核对人", max_length=80, blank=True)
+    decided_at = models.DateTimeField("核对时间", null=True)
+
+    objects = Rows.as_manager()
+    # Who sees one of two records of different territories must not learn of the other.
+    scope = Scope(region=("first__region__code", "second__region__code"), every_region=True)
+    internal = ("id", "by")
+
+    class Meta:
+        verbose_name = "疑似重复人员"
+        ordering = ["-score", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["first", "second"], name="each_pair_once"),
+            models.CheckConstraint(condition=models.Q(first__lt=models.F("second")), name="pair_in_order"),
+        ]
+        indexes = [models.Index(fields=["state", "-score", "id"], name="pairs_in_order")]
+
+    def __str__(self):
+        return f"{self.first}、{self.second}"
+
+
+class Merge(models.Model):
+    """One record was merged into another: what the list tells, and what undoing needs (P-5.7)."""
+
+    DONE, UNDONE = "已合并", "已撤销"
+
+    kept = models.ForeignKey(Person, models.CASCADE, verbose_name="保留的人员", related_name="merges")
+    gone = models.BigIntegerField("并入的记录编号")
+    gone_name = models.CharField("并入的姓名", max_length=60)
+    gone_number = SealedField(
+        "并入的证件号",
+        kind="number",
+        searchable=True,
+        purpose="核对和撤销合并",
+        basis=BASIS,
+        keep="在册期间",
+    )
+    gone_region = models.ForeignKey(
+        Region, models.PROTECT, verbose_name="并入记录的村/社区", related_name="+"
+    )
+    score = models.PositiveSmallIntegerField("相似度")
+    reasons = models.CharField("相似之处", max_length=200)
+    # Rows as the database tells them, personal columns as ciphertext; see `merges.merge`.
+    record = models.JSONField("撤销所需的内容")
+    state = models.CharField("状态", max_length=10, default=DONE, choices=[(s, s) for s in (DONE, UNDONE)])
+    at = models.DateTimeField("合并时间", default=timezone.now)
+    by = models.BigIntegerField("操作员编号", null=True)
+    by_name = models.CharField("合并人", max_length=80, blank=True)
+    undone_at = models.DateTimeField("撤销时间", null=True)
+    undone_by = models.CharField("撤销人", max_length=80, blank=True)
+
+    objects = Rows.as_manager()
+    scope = Scope(region=("kept__region__code", "gone_region__code"), every_region=True)
+    internal = ("id", "gone", "record", "by")
+
+    class Meta:
+        verbose_name = "合并记录"
+        ordering = ["-id"]
+
+    def __str__(self):
+        return f"{self.gone_name}并入{self.kept}"
