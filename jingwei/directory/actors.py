@@ -3,8 +3,10 @@
 Everything is read anew at each request, so a right taken away bites at the next one; it is read in one query.
 """
 
+from django.core.exceptions import ValidationError
+
 from jingwei.base.access import EVERYTHING, NO_SCOPE, NOBODY, Actor, DataScope
-from jingwei.directory.models import Appointment, Operator, Role
+from jingwei.directory.models import Appointment, Operator, Role, login_key
 
 
 def actor_for(operator: Operator | None, appointment_id=None, **request) -> Actor:
@@ -77,3 +79,13 @@ def hidden_menus(appointment: Appointment) -> frozenset[str]:
     for grant in appointment.granted:
         (hidden.discard if grant["allowed"] else hidden.add)(grant["key"])
     return frozenset(hidden)
+
+
+def actor_of_login(login, **request) -> Actor:
+    """The actor whom the command line acts for; ValidationError where that account may not sign in."""
+    operator = Operator.objects.select_related("organisation").filter(login_key=login_key(login)).first()
+    if operator is None:
+        raise ValidationError(f"没有登录名为“{login}”的账号")
+    if not operator.is_active:
+        raise ValidationError(f"账号“{login}”已停用或已过有效期")
+    return actor_for(operator, **request)
