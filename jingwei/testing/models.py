@@ -5,6 +5,7 @@ from django.utils import timezone
 
 from jingwei.base.access import Rows, Scope
 from jingwei.base.fields import SealedField
+from jingwei.directory.fields import RegionCodeField
 
 
 class Sample(models.Model):
@@ -20,7 +21,7 @@ class Sample(models.Model):
     )
     sampled_at = models.DateTimeField("采样时间")
     point = models.CharField("采样点名称", max_length=120)
-    region = models.CharField("受检人所在村/社区", max_length=15, blank=True, db_collation="C")
+    region = RegionCodeField("受检人所在村/社区", blank=True)
     name = models.CharField("受检人", max_length=60, blank=True)
     institution = models.CharField("检测机构", max_length=120, blank=True)
     result = models.CharField("检测结果", max_length=10, blank=True)
