@@ -137,7 +137,7 @@ def shown(table: Table, within: Territory, href: Callable[[Line, Measure], str])
         "label": table.label,
         "heading": table.heading,
         "columns": [column.label for column in columns],
-        "drawn": [place for place, column in enumerate(columns) if column.name in table.drawn],
+        "drawn": [[column.name for column in columns].index(name) for name in table.drawn],
         "chart": table.chart,
         "rows": [row(line) for line in table.lines],
         "total": row(table.total),

@@ -18,7 +18,7 @@ from jingwei.base import codes
 from jingwei.desk.filters import BLANK, YES_NO
 from jingwei.desk.statistics import Line, Share, Table
 from jingwei.directory.models import Region
-from jingwei.people.queries import CONDITIONS, aged
+from jingwei.people.queries import CONDITIONS, ELDERLY, aged
 
 DOSES = ["0", "1", "2", "3"]
 AGE_BANDS = [(low, low + 4) for low in range(0, 85, 5)] + [(85, None)]
@@ -149,6 +149,7 @@ GROUP = by_word("group", "按人群分类", "人群分类", "人群分类")
 AGE = Dimension("age", "性别年龄结构", "年龄段", age_band, age_lines)
 TENANT = by_yes_no("tenant", "是否为租户", "租户", "非租户")
 RESIDENT = by_yes_no("resident", "是否为常住人口", "常住", "非常住")
+ELDERLY_AGE = replace(AGE, label="按年龄", lines=lambda found: age_lines(found)[ELDERLY // 5 :])
 LAST_TEST = by_option("last_test", "最后一次核酸检测", "最后一次核酸检测")
 
 
@@ -203,9 +204,9 @@ def population(rows, areas, today) -> list[Table]:
     return [
         drawn(area, "bar", "people", "vaccinated"),
         drawn(pyramid, "pyramid", "male", "female"),
+        drawn(occupation, "rank", "people"),
         vaccination,
         group,
-        drawn(occupation, "rank", "people"),
         resident,
         tenant,
     ]
@@ -214,10 +215,13 @@ def population(rows, areas, today) -> list[Table]:
 def elderly(rows, areas, today) -> list[Table]:
     """People of 60 and above: doses and what is due by area, and when they were last tested (CL-4.2)."""
     rows, selection = rows.filter(CONDITIONS["elderly"]["是"][1](today)), {"elderly": "是"}
+    dimensions = [by_area(areas), ELDERLY_AGE, LAST_TEST]
     measures = [PEOPLE, *DOSE_MEASURES, *WATCHED[1:]]
-    area, last_test = tables(rows, today, [by_area(areas), LAST_TEST], measures, selection=selection)
+    area, age, last_test = tables(rows, today, dimensions, measures, selection=selection)
+    doses = [m.name for m in reversed(DOSE_MEASURES)]
     return [
-        drawn(area, "stack", *(m.name for m in DOSE_MEASURES)),
+        drawn(area, "stack", *doses),
+        drawn(age, "stack", *doses),
         drawn(replace(last_test, measures=measures[:-1]), "bar", "people"),
     ]
 

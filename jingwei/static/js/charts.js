@@ -4,6 +4,7 @@
  * draws these columns of the table's body; a click on a bar follows the link of its cell.
  * <button data-save-chart="id of the figure"> saves the picture.
  */
+const SERIES = ["#e8a33d", "#3aa57e", "#c35a6b", "#7a6fc0", "#4aa3c7", "#9a9f45", "#8c8c8c"]; // after the first
 const LIKE_ROWS = ["rank", "pyramid"]; // categories from top to bottom
 
 /** {heading, lines: [{label, cells: [{value, text, href}]}]} of a table's chosen columns. */
@@ -25,17 +26,21 @@ function read(table, columns) {
   return { names: columns.map((column) => headings[first + column]), lines };
 }
 
-function colours() {
-  const style = getComputedStyle(document.body);
-  const of = (name, otherwise) => style.getPropertyValue(name).trim() || otherwise;
-  return {
-    text: of("--tblr-body-color", "#333"),
-    faint: of("--tblr-border-color", "#ccc"),
-    ground: of("--tblr-bg-surface", "#fff"),
-    series: [
-      of("--tblr-primary", "#206bc4"), "#e8a33d", "#3aa57e", "#c35a6b", "#7a6fc0", "#4aa3c7", "#9a9f45", "#8c8c8c",
-    ],
+/** Colours of the page as it is drawn now, light or dark: the canvas knows no CSS variables. */
+function colours(figure) {
+  const probe = figure.parentElement.appendChild(document.createElement("i"));
+  const of = (value) => {
+    probe.style.color = value;
+    return getComputedStyle(probe).color;
   };
+  const found = {
+    text: getComputedStyle(figure).color,
+    faint: of("var(--tblr-border-color)"),
+    ground: of("var(--tblr-bg-surface)"),
+    series: ["var(--tblr-primary)", ...SERIES].map(of),
+  };
+  probe.remove();
+  return found;
 }
 
 function series(kind, names, lines) {
@@ -46,7 +51,8 @@ function series(kind, names, lines) {
     });
   if (kind === "pie") {
     const slices = lines.map((line) => ({ name: line.label, value: line.cells[0].value, href: line.cells[0].href }));
-    return [{ type: "pie", radius: ["45%", "72%"], data: slices.filter((slice) => slice.value) }];
+    const label = { formatter: "{b}\n{d}%" };
+    return [{ type: "pie", radius: ["42%", "70%"], label, data: slices.filter((slice) => slice.value) }];
   }
   return names.map((name, column) => ({
     name,
@@ -66,7 +72,7 @@ function options(kind, { names, lines }, colour) {
     type: "category",
     data: lines.map((line) => line.label),
     inverse: kind === "rank",
-    axisLabel: { ...text, hideOverlap: true },
+    axisLabel: { ...text, hideOverlap: true, interval: lines.length > 20 ? "auto" : 0 },
     axisTick: { show: false },
     axisLine: { lineStyle: { color: colour.faint } },
   };
@@ -84,7 +90,7 @@ function options(kind, { names, lines }, colour) {
     aria: { enabled: true },
     // The text of the tip is drawn, not written as HTML with style attributes, which the CSP forbids.
     tooltip: { renderMode: "richText", trigger: kind === "pie" ? "item" : "axis", valueFormatter: said },
-    legend: { show: names.length > 1 || kind === "pie", type: "scroll", top: 0, textStyle: text },
+    legend: { show: names.length > 1, type: "scroll", top: 0, textStyle: text },
     series: series(kind, names, lines).map((one) => ({ ...one, label: { ...text, ...one.label } })),
   };
   if (kind !== "pie") {
@@ -93,7 +99,8 @@ function options(kind, { names, lines }, colour) {
     drawn.yAxis = flat ? categories : values;
   }
   if (kind === "rank" && lines.length > 20) {
-    drawn.dataZoom = [{ type: "inside", yAxisIndex: 0, startValue: 0, endValue: 19, zoomOnMouseWheel: false }];
+    drawn.dataZoom = [{ type: "slider", yAxisIndex: 0, startValue: 0, endValue: 19, width: 16, right: 4, showDetail: false }];
+    drawn.grid.right = 32;
   }
   return drawn;
 }
@@ -103,7 +110,7 @@ function draw(figure) {
   const data = read(table, figure.dataset.columns.split(",").map(Number));
   if (!data.lines.length) return;
   const chart = echarts.init(figure, null, { renderer: "canvas" });
-  const paint = () => chart.setOption(options(figure.dataset.chart, data, colours()), true);
+  const paint = () => chart.setOption(options(figure.dataset.chart, data, colours(figure)), true);
   paint();
   chart.on("click", (event) => event.data?.href && location.assign(event.data.href));
   new ResizeObserver(() => chart.resize()).observe(figure);
@@ -117,7 +124,7 @@ function offerPicture(figure, chart) {
   button.hidden = false;
   button.addEventListener("click", () => {
     const link = document.createElement("a");
-    link.href = chart.getDataURL({ pixelRatio: 2, backgroundColor: colours().ground });
+    link.href = chart.getDataURL({ pixelRatio: 2, backgroundColor: colours(figure).ground });
     link.download = `${figure.dataset.name}.png`;
     link.click();
   });
