@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -16,8 +17,15 @@ pytestmark = pytest.mark.req("P-10.1")
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "pg"
+def home():
+    # Not pytest's folder: it closes that to other users, and under root the server runs as one.
+    with tempfile.TemporaryDirectory(prefix="jingwei-test-") as home:
+        yield Path(home)
+
+
+@pytest.fixture
+def folder(home):
+    return home / "pg"
 
 
 def postmaster(folder):
@@ -45,8 +53,8 @@ def test_a_server_listens_on_its_socket_only(folder):
         assert folder.stat().st_mode & 0o077 == 0
 
 
-def test_two_servers_run_side_by_side(tmp_path):
-    with embedded.Server(tmp_path / "one" / "pg") as one, embedded.Server(tmp_path / "two" / "pg") as two:
+def test_two_servers_run_side_by_side(home):
+    with embedded.Server(home / "one" / "pg") as one, embedded.Server(home / "two" / "pg") as two:
         store_a_row(one.folder)
         store_a_row(two.folder)
         store_a_row(two.folder)
@@ -96,8 +104,8 @@ def test_a_folder_left_half_made_is_made_anew(folder):
         assert server.is_running()
 
 
-def test_a_path_too_long_for_a_socket_works(tmp_path):
-    folder = tmp_path / ("very-" * 30 + "long") / "pg"
+def test_a_path_too_long_for_a_socket_works(home):
+    folder = home / ("very-" * 30 + "long") / "pg"
     with embedded.Server(folder):
         store_a_row(folder)
         assert rows(folder) == [("kept",)]

@@ -5,8 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -84,12 +86,26 @@ class Instance:
             return connection.execute("SELECT count(*) FROM directory_operator").fetchone()[0]
 
 
+@contextmanager
+def new_instance():
+    # Not in pytest's folder: it closes that to other users, and under root the database runs as one.
+    with tempfile.TemporaryDirectory(prefix="jingwei-test-") as home:
+        instance = Instance(Path(home))
+        yield instance
+        if instance.is_running():
+            instance.stop()
+
+
+@pytest.fixture
+def empty_instance():
+    with new_instance() as instance:
+        yield instance
+
+
 @pytest.fixture(scope="module")
-def one_instance(tmp_path_factory):
-    instance = Instance(tmp_path_factory.mktemp("home"))
-    yield instance
-    if instance.is_running():
-        instance.stop()
+def one_instance():
+    with new_instance() as instance:
+        yield instance
 
 
 @pytest.fixture
@@ -107,10 +123,10 @@ def wait_for(fact):
         time.sleep(0.2)
 
 
-def test_it_says_where_the_instance_and_the_logins_are(tmp_path):
-    instance = Instance(tmp_path)
+def test_it_says_where_the_instance_and_the_logins_are(empty_instance):
+    instance = empty_instance
     *told, last = instance.start()
-    logins = tmp_path / "demo-logins.txt"
+    logins = instance.home / "demo-logins.txt"
     assert any(str(logins) in line for line in told)
     assert last == f"ready http://127.0.0.1:{instance.port}/"
     assert logins.stat().st_mode & 0o077 == 0
@@ -133,12 +149,11 @@ def test_a_second_start_on_the_same_instance_is_refused(instance):
     assert "已经在运行" in refused.stderr
 
 
-def test_a_port_in_use_is_refused(tmp_path):
-    instance = Instance(tmp_path)
-    with socket.create_server(("127.0.0.1", instance.port)):
-        refused = instance.run("up")
+def test_a_port_in_use_is_refused(empty_instance):
+    with socket.create_server(("127.0.0.1", empty_instance.port)):
+        refused = empty_instance.run("up")
     assert refused.returncode == 2
-    assert f"端口 {instance.port}" in refused.stderr
+    assert f"端口 {empty_instance.port}" in refused.stderr
 
 
 def test_a_lost_key_ring_is_not_replaced(instance):
@@ -183,7 +198,7 @@ def test_after_a_kill_of_the_command_alone_it_starts_again(instance):
     assert instance.answers()
 
 
-def test_a_command_without_an_instance_says_what_to_do(tmp_path):
-    refused = Instance(tmp_path).run("rows", "people", "--as", "village")
+def test_a_command_without_an_instance_says_what_to_do(empty_instance):
+    refused = empty_instance.run("demo")
     assert refused.returncode == 2
     assert "make run" in refused.stderr
