@@ -26,6 +26,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 
 import polars as pl
+from django.core.exceptions import ValidationError
 from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetTypeEnum, SheetVisibleEnum
 
 from jingwei.base.parameters import Parameter
@@ -68,8 +69,11 @@ _ASK_XLSX = "请用 Excel 或 WPS 打开后另存为 .xlsx 再导入"
 _NO_ROW = r"^(?:(?:本页|本表|全部|全表)?[合总小共]\s*计(?:\s*[:：].*|\s*[0-9]*\s*人?)?|总数|示例|例)$"
 
 
-class Unreadable(Exception):
+class Unreadable(ValidationError):
     """The file cannot be read as the sheet; the message says in Chinese why and what to do."""
+
+    def __str__(self):
+        return self.message
 
 
 @dataclass(frozen=True)

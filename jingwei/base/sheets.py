@@ -53,6 +53,7 @@ class Sheet:
     derived: Sequence[str] = ()  # model fields that `derive` gives
     watched: str = ""  # a column whose changes `on_change` is told
     elsewhere = "这条记录已在其他辖区登记，不能在此导入"  # refusal of a row that exists outside the scope
+    save = None  # function (actor, obj, *, values): rows go in one by one, by the rules of the form
 
     def derive(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The columns `derived` of whole rows (stored values merged with new ones, all in clear).
@@ -175,37 +176,32 @@ def clean_row(
     if errors:
         return {}, errors
     given = {column.name: cleaned.values[column.name][0] for column in sheet.stored if column.name in names}
-    whole = {column.name: clear_value(sheet.model, stored, column.name) for column in sheet.stored} | given
+    field_of = sheet.model._meta.get_field
+    whole = {column.name: clear_value(field_of(column.name), stored) for column in sheet.stored} | given
     types = {column.name: column.type.dtype for column in sheet.stored}
     follows = sheet.derive(pl.DataFrame({name: [value] for name, value in whole.items()}, schema=types))
     given |= {name: follows[name][0] for name in sheet.derived}
-    return {
-        _attribute(sheet.model, name): _stored_value(sheet.model, name, given[name]) for name in given
-    }, {}
+    return {field_of(name).attname: stored_value(field_of(name), value) for name, value in given.items()}, {}
 
 
-def clear_value(model, row, name):
+def clear_value(model_field, row):
     """A field of `row` as `clean_frame` gives it: in clear, None where empty, naive local time."""
-    value = None if row is None else getattr(row, _attribute(model, name))
+    value = None if row is None else getattr(row, model_field.attname)
     if isinstance(value, Sealed):
         return value.clear()
-    if isinstance(model._meta.get_field(name), models.DateTimeField) and value is not None:
+    if isinstance(model_field, models.DateTimeField) and value is not None:
         return timezone.make_naive(value)
     return None if value == "" else value
 
 
-def _attribute(model, name):
-    return model._meta.get_field(name).attname
-
-
-def _stored_value(model, name, value):
-    """The opposite of `clear_value`."""
-    field = model._meta.get_field(name)
+def stored_value(model_field, value):
+    """The opposite of `clear_value`: what the attribute of a row is set to."""
     if isinstance(value, pl.Series):
         return value.to_list()
-    if isinstance(field, models.DateTimeField) and value is not None:
+    if isinstance(model_field, models.DateTimeField) and value is not None:
         return timezone.make_aware(value)
-    return "" if value is None and isinstance(field, models.CharField | models.TextField) else value
+    text = isinstance(model_field, models.CharField | models.TextField)
+    return "" if value is None and text and not model_field.null else value
 
 
 def form_sheet_of(resource) -> Sheet:
@@ -231,12 +227,13 @@ def form_sheet_of(resource) -> Sheet:
         "model": model,
         "columns": found,
         "key": _key_of(model, {column.name for column in found}),
+        "save": staticmethod(resource.save),
     }
     return type(f"{type(resource).__name__}Sheet", (Sheet,), attributes)()
 
 
 def sheet_of(resource) -> Sheet | None:
-    """The sheet that a resource is imported by; None without a key, which tells an update from an addition."""
+    """The sheet a resource is imported by; None without a key, which tells an update from an addition."""
     sheet = form_sheet_of(resource)
     return sheet if sheet.key else None
 

@@ -1,0 +1,435 @@
+"""Many rows in: one import of one file, from its bytes to the audit row (P-5.3, CL-6, architecture §4).
+
+The file is read and cleaned whole, since the last row may correct the first; then it is stored chunk by
+chunk, each in one transaction that also remembers the chunk. A load whose worker was killed begins again,
+finds the same chunks and goes on behind the last one remembered.
+"""
+
+import io
+import resource
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from datetime import time as clock
+from pathlib import Path
+
+import polars as pl
+from cryptography.hazmat.primitives import hashes
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import connection, transaction
+from django.utils import timezone
+
+from jingwei.base import audit, merging, reading
+from jingwei.base.columns import Context
+from jingwei.base.models import Load, LoadChunk, LoadRow
+from jingwei.base.parameters import Parameter
+from jingwei.base.reading import ROW
+from jingwei.base.sheets import MESSAGES, Sheet, clean_frame
+
+UNDO_DAYS = Parameter(
+    "import.undo_days",
+    "导入可撤销天数",
+    30,
+    "导入后多少天内可以整体撤销；过后清除撤销所需的旧值",
+    "天",
+    low=1,
+    high=365,
+)
+PARAMETERS = [*reading.PARAMETERS, UNDO_DAYS]
+
+MODES = {"both": "新增和修改", "add": "只新增", "update": "只修改"}
+BAD = {"skip": "跳过错误行", "stop": "有错误行则全部不导入"}
+MOST_KEPT = 20_000  # messages of each kind kept with a load; the error workbook has them all
+# First halves of the keys of advisory locks. One process at a time works on a load. One load at a time writes
+# to a table, so that two loads of the same people never wait for each other's rows crosswise.
+_RUNNING, _WRITING = 0x4C6F61, 0x4C6F62
+
+Progress = Callable[[int, int], None]
+"""Told (rows done, rows in all) between chunks; what it raises ends the work there."""
+
+
+@dataclass
+class Prepared:
+    """A file read, cleaned and freed of repetitions; `chunks` are compressed frames of its good rows."""
+
+    outline: reading.Outline
+    chunks: list[bytes] = field(default_factory=list)
+    rows: int = 0  # in the chunks
+    read: int = 0
+    merged: int = 0
+    same: int = 0
+    refused: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=MESSAGES))
+    warnings: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=MESSAGES))
+    rules: dict[str, int] = field(default_factory=dict)
+    whole: bool = True  # False: reading stopped at the bound asked for
+
+
+def load(
+    actor,
+    sheet: Sheet,
+    path: Path,
+    *,
+    mode="both",
+    bad="skip",
+    mapping: dict[str, str] | None = None,
+    today: date | None = None,
+    file_name="",
+    job=None,
+    record: Load | None = None,
+    progress: Progress | None = None,
+) -> Load:
+    """Import the file at `path`. The Load returned has what came of it in `state` and `counts`.
+
+    `record` is a load begun before, whose own mode, mapping and so on hold; without it a load of the same
+    file that was cut off goes on, or a new one begins. The Load's attribute `messages` holds all refusals and
+    warnings as two frames (MESSAGES), its `outline` what stood at the top of the file. With bad="stop" one
+    bad row fails the load and nothing is stored. PermissionDenied without the right; Unreadable when the file
+    cannot be read as the sheet.
+    """
+    require_import(actor, sheet)
+    if record is None:
+        asked = {"mode": mode, "bad": bad, "mapping": mapping or {}, "today": today or timezone.localdate()}
+        record = _begin(actor, sheet, path, asked, file_name or Path(path).name, job)
+    with _only_here(record):
+        record.refresh_from_db()
+        if record.state == Load.RUNNING:
+            try:
+                _run(actor, sheet, path, record, progress or _untold)
+            except ValidationError as refusal:
+                close(actor, record, Load.FAILED, reason="；".join(refusal.messages))
+                raise
+    return record
+
+
+def require_import(actor, sheet):
+    """PermissionDenied unless the actor may import this kind of sheet."""
+    if not actor.may(f"{sheet.resource}.import"):
+        raise PermissionDenied(f"您没有导入“{sheet.label}”的权限，请联系管理员")
+
+
+def _untold(done, total):
+    """No one asked how far the work is."""
+
+
+def _begin(actor, sheet, path, asked, file_name, job):
+    same = {"owner": actor.operator_id, "sheet": sheet.name, "digest": digest_of(path), "job": job, **asked}
+    cut_off = Load.objects.filter(state=Load.RUNNING, **same).first()
+    if cut_off and not _is_running(cut_off):
+        return cut_off
+    return Load.objects.create(
+        resource=sheet.resource, file_name=file_name, organisation=actor.organisation_id, **same
+    )
+
+
+def digest_of(path: Path) -> str:
+    """SM3 digest of a file, in hexadecimal (GB/T 32905)."""
+    digest = hashes.Hash(hashes.SM3())
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.finalize().hex()
+
+
+@contextmanager
+def _only_here(record):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s, %s)", [_RUNNING, record.pk])
+        yield
+        cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [_RUNNING, record.pk])
+
+
+def _is_running(record):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))",
+            [_RUNNING, record.pk],
+        )
+        return cursor.fetchone()[0]
+
+
+def _run(actor, sheet, path, record, progress):
+    started = time.monotonic()
+    prepared = prepare(actor, sheet, path, mapping=record.mapping, today=record.today, progress=progress)
+    record.outline = prepared.outline
+    all_or_nothing = record.bad == "stop"
+    chunks = []
+    if not (all_or_nothing and len(prepared.refused)):
+        with transaction.atomic() if all_or_nothing else nullcontext():
+            chunks = _store(actor, sheet, record, prepared, progress)
+            refused = any(chunk["refused"] for chunk in chunks)
+            if all_or_nothing and refused:
+                transaction.set_rollback(True)
+    counts = _counts(sheet, prepared, chunks, started)
+    record.messages = _refused(prepared, chunks), prepared.warnings
+    if all_or_nothing and counts["rejected"]:
+        counts |= {"added": 0, "changed": 0, "unchanged": 0}
+        reason = f"有 {counts['rejected_rows']} 行有错误，按“{BAD['stop']}”没有导入"
+        close(actor, record, Load.FAILED, counts, reason)
+    else:
+        record.mapping = prepared.outline.mapping
+        close(actor, record, Load.DONE, counts)
+
+
+def _store(actor, sheet, record, prepared, progress):
+    """The counts of every chunk, those stored before a kill included.
+
+    While the database stores one chunk, the next one is sealed in another thread.
+    """
+    table = merging.Table(sheet)
+    done = dict(record.chunks.values_list("number", "counts"))
+    stored = 0
+
+    def store(number, rows, outcome, added):
+        nonlocal stored
+        with transaction.atomic(), connection.cursor() as cursor:
+            key = [_WRITING, table.meta.db_table]
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", key)
+            if sheet.save:
+                outcome = merging.merge_singly(actor, table, record, outcome)
+            else:
+                outcome = merging.merge(actor, table, record, rows, outcome, added.result())
+            done[number] = _chunk_counts(outcome)
+            LoadChunk.objects.create(load=record, number=number, counts=done[number])
+        stored += len(rows)
+        progress(stored, prepared.rows)
+
+    with ThreadPoolExecutor(1) as sealing:
+        waiting = None
+        for number, packed in enumerate(prepared.chunks):
+            rows = _unpacked(packed)
+            if number in done:
+                stored += len(rows)
+                continue
+            with transaction.atomic():
+                outcome = merging.compare(actor, table, rows, record.mode)
+            added = None if sheet.save else sealing.submit(merging.additions, table, outcome.added)
+            if waiting:
+                store(*waiting)
+            waiting = number, rows, outcome, added
+        if waiting:
+            store(*waiting)
+    return [done[number] for number in range(len(prepared.chunks))]
+
+
+def _chunk_counts(outcome):
+    return {
+        "added": len(outcome.added),
+        "changed": len(outcome.changed),
+        "unchanged": outcome.unchanged,
+        "refused": outcome.refused.rows(),
+    }
+
+
+@transaction.atomic
+def close(actor, record: Load, state, counts: dict | None = None, reason=""):
+    """End a load: state, counts and its line in the operation log. `counts` default to those of its chunks."""
+    if counts is None:
+        chunks = list(record.chunks.values_list("counts", flat=True))
+        counts = {name: sum(chunk[name] for chunk in chunks) for name in ("added", "changed", "unchanged")}
+    record.state = state
+    record.counts = counts | {name: counts[name][:MOST_KEPT] for name in _LISTS if name in counts}
+    record.save(update_fields=["state", "counts", "mapping"])
+    told = {name: value for name, value in counts.items() if name not in _LISTS}
+    audit.record(
+        actor,
+        "导入",
+        record,
+        resource=record.resource,
+        result="成功" if state == Load.DONE else "失败",
+        reason=reason or ("" if state == Load.DONE else state),
+        sheet=record.sheet,
+        mode=record.mode,
+        bad=record.bad,
+        digest=record.digest,
+        **told,
+    )
+
+
+_LISTS = ("rejected", "warnings")
+
+
+def prepare(
+    actor,
+    sheet: Sheet,
+    path: Path,
+    *,
+    mapping: dict[str, str] | None = None,
+    today: date,
+    most: int | None = None,
+    progress: Progress = _untold,
+) -> Prepared:
+    """Read and clean the file at `path`, or its first `most` rows; rows of the same key become one."""
+    context = Context(actor, f"{sheet.resource}.import", _now(today))
+    names = [ROW, *(column.name for column in sheet.stored)]
+    refused, warnings, hashes_of = [], [], []
+    with reading.read(path, sheet.wanted(), mapping or None) as source:
+        prepared = Prepared(source.outline)
+        for raw in source:
+            if most is not None and prepared.read + len(raw) > most:
+                raw, prepared.whole = raw.head(most - prepared.read), False
+            cleaned = clean_frame(sheet, raw, context)
+            prepared.read += len(raw)
+            refused.append(cleaned.refused)
+            warnings.append(cleaned.warnings)
+            for rule, count in cleaned.rules.items():
+                prepared.rules[rule] = prepared.rules.get(rule, 0) + count
+            rows = cleaned.values.select(names)
+            hashes_of.append(rows.select(sheet.key).hash_rows())
+            prepared.chunks.append(_packed(rows))
+            progress(0, prepared.read)
+            if not prepared.whole:
+                break
+    prepared.refused = pl.concat([prepared.refused, *refused])
+    prepared.warnings = pl.concat([prepared.warnings, *warnings])
+    _merge_repetitions(sheet, prepared, hashes_of)
+    return prepared
+
+
+def _now(today):
+    """The moment after which a time lies in the future: now, or the end of a day that is over."""
+    now = timezone.make_naive(timezone.now())
+    return now if today == now.date() else datetime.combine(today, clock.max)
+
+
+def _merge_repetitions(sheet, prepared, hashes_of):
+    """Make rows of one key one row, where the first of them stands: a later non-empty value wins (CL-6.2)."""
+    if not hashes_of:
+        return
+    key, hashed = list(sheet.key), pl.concat(hashes_of)
+    prepared.rows = len(hashed)
+    repeated = hashed.is_duplicated()
+    if not repeated.any():
+        return
+    picked, start = [], 0
+    for number, packed in enumerate(prepared.chunks):
+        rows = _unpacked(packed)
+        mask = repeated.slice(start, len(rows))
+        start += len(rows)
+        if mask.any():
+            picked.append(rows.filter(mask).with_columns(chunk=number))
+            prepared.chunks[number] = _packed(rows.filter(~mask))
+    every = pl.concat(picked)
+    names = [name for name in every.columns if name not in (ROW, "chunk", *key)]
+    so_far = every.with_columns(pl.col(names).forward_fill().over(key))
+    before = so_far.with_columns(pl.col(names).shift(1).over(key))
+    news = pl.any_horizontal(
+        every[name].is_not_null() & every[name].ne_missing(before[name]) for name in names
+    )
+    later = pl.int_range(pl.len()).over(key) > 0
+    counted = every.select(merged=(news & later).sum(), same=(~news & later).sum())
+    prepared.merged, prepared.same = counted.row(0)
+    prepared.rows -= prepared.merged + prepared.same
+    single = so_far.group_by(key, maintain_order=True).agg(
+        pl.col(names).last(), pl.col(ROW).first(), pl.col("chunk").first()
+    )
+    for (number,), rows in single.group_by("chunk"):
+        rest = _unpacked(prepared.chunks[number])
+        prepared.chunks[number] = _packed(pl.concat([rest, rows.select(rest.columns)]).sort(ROW))
+
+
+def _packed(rows):
+    """A frame in few bytes: a million rows wait in memory, for a file would hold them in clear (P-4.1)."""
+    packed = io.BytesIO()
+    rows.write_ipc(packed, compression="lz4")
+    return packed.getvalue()
+
+
+def _unpacked(packed):
+    return pl.read_ipc(io.BytesIO(packed))
+
+
+def _refused(prepared, chunks):
+    later = [pl.DataFrame(chunk["refused"], MESSAGES, orient="row") for chunk in chunks]
+    return pl.concat([prepared.refused, *later]).sort(ROW, maintain_order=True)
+
+
+def _counts(sheet, prepared, chunks, started):
+    """The outcome as `jingwei import --json` gives it."""
+    refused = _refused(prepared, chunks)
+    usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return {
+        "read": prepared.read,
+        **{name: sum(chunk[name] for chunk in chunks) for name in ("added", "changed", "unchanged")},
+        "merged": prepared.merged,
+        "same": prepared.same,
+        "rejected_rows": refused[ROW].n_unique(),
+        "rejected": _said(sheet, prepared.outline, refused),
+        "warnings": _said(sheet, prepared.outline, prepared.warnings),
+        "unregistered": 0,
+        "corrected": prepared.rules,
+        "notes": prepared.outline.notes,
+        "seconds": round(time.monotonic() - started, 2),
+        "peak_mb": round(sum(usage) / 1024),
+    }
+
+
+def _said(sheet, outline, messages):
+    """Messages with the headings of the file in place of our names."""
+    headings = {column.name: outline.heading_of(column.name) or column.heading for column in sheet.columns}
+    return [
+        {"row": row, "column": headings[name], "reason": reason} for row, name, reason in messages.iter_rows()
+    ]
+
+
+def preview(
+    actor,
+    sheet: Sheet,
+    path: Path,
+    *,
+    mode="both",
+    mapping: dict[str, str] | None = None,
+    today: date | None = None,
+    most: int | None = None,
+    progress: Progress | None = None,
+) -> dict:
+    """What `load` would do, in the same counts; nothing is stored. `partial`: only the first `most` rows."""
+    require_import(actor, sheet)
+    started, progress = time.monotonic(), progress or _untold
+    today = today or timezone.localdate()
+    prepared = prepare(actor, sheet, path, mapping=mapping, today=today, most=most, progress=progress)
+    table, chunks, done = merging.Table(sheet), [], 0
+    for packed in prepared.chunks:
+        rows = _unpacked(packed)
+        with transaction.atomic():
+            chunks.append(_chunk_counts(merging.compare(actor, table, rows, mode)))
+        done += len(rows)
+        progress(done, prepared.rows)
+    return _counts(sheet, prepared, chunks, started) | {"partial": not prepared.whole}
+
+
+@transaction.atomic
+def undo(actor, sheet: Sheet, record: Load) -> dict:
+    """Take a load back as a whole: {deleted, restored, left: [{row, id, label, reason}]} (P-5.3).
+
+    Rows that were changed since, or are referred to, are named and left. ValidationError when it is too late.
+    """
+    require_import(actor, sheet)
+    record = Load.objects.select_for_update().get(pk=record.pk)
+    if record.state not in (Load.DONE, Load.CANCELLED, Load.FAILED):
+        raise ValidationError("这次导入还没有结束或已经撤销，不能撤销")
+    if record.created_at < timezone.now() - timedelta(days=UNDO_DAYS.value()):
+        raise ValidationError(f"导入已超过 {UNDO_DAYS.value()} 天，不能撤销")
+    deleted, restored, left = merging.undo(actor, merging.Table(sheet), record)
+    outcome = {"deleted": deleted, "restored": restored, "left": left}
+    record.state, record.counts = Load.UNDONE, record.counts | {"undone": outcome}
+    record.save(update_fields=["state", "counts"])
+    audit.record(
+        actor,
+        "撤销导入",
+        record,
+        resource=record.resource,
+        deleted=deleted,
+        restored=restored,
+        left=[row["id"] for row in left],
+    )
+    return outcome
+
+
+def forget_old(today: date) -> int:
+    """Drop what undoing needs of loads that are too old for it; returns how many rows."""
+    before = timezone.make_aware(datetime.combine(today - timedelta(days=UNDO_DAYS.value()), clock.min))
+    return LoadRow.objects.filter(load__created_at__lt=before).delete()[0]

@@ -1,0 +1,438 @@
+# ruff: noqa: S608
+"""One chunk of cleaned rows into a table, set by set (architecture §4, "many rows").
+
+`compare` says what a chunk would do, `merge` does it inside the transaction of its caller. An empty cell
+never overwrites a filled one (CL-6.3); a row that comes out as it was is not touched. Sheets whose rows must
+go through a form's rules one by one (`Sheet.save`) are merged by `merge_singly`.
+
+The names that stand in the statements are those of our models, quoted; every value is a parameter.
+"""
+
+import json
+from dataclasses import dataclass, field
+
+import polars as pl
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db import IntegrityError, connection, models, transaction
+from django.utils import timezone
+
+from jingwei.base.copying import copy_into
+from jingwei.base.crypto import provider
+from jingwei.base.fields import SealedField
+from jingwei.base.models import Load, LoadRow
+from jingwei.base.reading import ROW
+from jingwei.base.sheets import MESSAGES, Sheet, stored_value
+
+ADDED, CHANGED = "新增", "修改"
+THERE = "已登记；“只新增”方式不修改已有的记录"
+UNKNOWN = "还没有登记；“只修改”方式不新增记录"
+ZONE = "Asia/Shanghai"
+_ID, _VERSION = "__id", "__version"
+_TRIES = 5  # a form that registers the same thing at the same moment makes a chunk begin again
+
+
+@dataclass
+class Outcome:
+    """What a chunk does: rows to add, whole rows to change (with `__id`), how many stay, refusals (MESSAGES).
+
+    What follows from the columns of the rows to add (`Sheet.derive`) is still missing.
+    """
+
+    added: pl.DataFrame
+    changed: pl.DataFrame
+    unchanged: int = 0
+    refused: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=MESSAGES))
+
+
+class Table:
+    """The table of a sheet: its rows as clear columns, and clear columns as its rows."""
+
+    def __init__(self, sheet: Sheet):
+        self.sheet = sheet
+        self.meta = sheet.model._meta
+        self.name = connection.ops.quote_name(self.meta.db_table)
+        self.fields = {column.name: self.meta.get_field(column.name) for column in sheet.stored}
+        self.written = self.fields | {name: self.meta.get_field(name) for name in sheet.derived}
+
+    def columns(self, fields) -> str:
+        """The quoted columns of these fields."""
+        return ", ".join(connection.ops.quote_name(f.column) for f in fields)
+
+    def find(self, rows: pl.DataFrame, *, lock=False) -> pl.DataFrame:
+        """The stored rows with the keys of `rows`: ROW, __id, __version and the sheet's columns in clear.
+
+        With `lock` they stay as they are until the end of the transaction.
+        """
+        keys = [self.fields[name] for name in self.sheet.key]
+        # A rotation leaves numbers under several keys of the ring for a while.
+        key_ids = provider().key_ids if any(isinstance(f, SealedField) for f in keys) else [None]
+        arrays = [_array(pl.concat([rows[ROW]] * len(key_ids)))]
+        for key in keys:
+            arrays.append(_array(pl.concat(as_stored(key, rows[key.name], key_id) for key_id in key_ids)))
+        quote = connection.ops.quote_name
+        names = ", ".join(quote(f"k{place}") for place in range(len(keys)))
+        kinds = ", ".join(f"{_ARRAY}::{key.db_type(connection)}[]" for key in keys)
+        equals = ["IS NOT DISTINCT FROM" if key.null else "=" for key in keys]
+        same = " AND ".join(f"m.{quote(key.column)} {equals[at]} k.k{at}" for at, key in enumerate(keys))
+        fetched = ", ".join(f"m.{quote(f.column)}" for f in self.fields.values())
+        with connection.cursor() as cursor:
+            # A table that is just being filled has no statistics, by which this is an index look-up per row.
+            cursor.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
+            cursor.execute(
+                f"SELECT k.row, m.{quote(self.meta.pk.column)}, m.version, {fetched} "
+                f"FROM unnest({_ARRAY}::int[], {kinds}) AS k(row, {names}) JOIN {self.name} m ON {same} "
+                f"ORDER BY 2 {'FOR UPDATE OF m' if lock else ''}",
+                arrays,
+            )
+            found = cursor.fetchall()
+        schema = {ROW: pl.Int64, _ID: pl.Int64, _VERSION: pl.Int64}
+        schema |= {name: _dtype(f) for name, f in self.fields.items()}
+        frame = pl.DataFrame(found, schema=schema, orient="row")
+        return frame.with_columns(as_clear(f, frame[name]) for name, f in self.fields.items())
+
+    def new_ids(self, count) -> list[int]:
+        """Ids for as many new rows."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT nextval(pg_get_serial_sequence(%s, %s)) FROM generate_series(1, %s)",
+                [self.name, self.meta.pk.column, count],
+            )
+            return [number for (number,) in cursor.fetchall()]
+
+    def defaults(self, actor) -> dict[str, object]:
+        """{column: value} of what a new row has besides the sheet's columns."""
+        given = {f.name for f in self.written.values()} | {self.meta.pk.name}
+        rest = [f for f in self.meta.concrete_fields if f.name not in given]
+        return {f.column: actor.operator_id if f.name == "created_by" else f.get_default() for f in rest}
+
+
+# Arrays go in as one text, which is many times faster than element by element. The separators are control
+# characters, which no cleaned text contains.
+_ARRAY = "string_to_array(%s, chr(31), chr(30))"
+
+
+def _array(values: pl.Series) -> str:
+    if values.dtype == pl.Binary:
+        values = "\\x" + values.bin.encode("hex")
+    return values.cast(pl.String).fill_null(chr(30)).str.join(chr(31)).item()
+
+
+def _dtype(model_field):
+    match model_field:
+        case SealedField():
+            return pl.Binary
+        case models.ForeignKey():
+            return _dtype(model_field.target_field)
+        case models.DateTimeField():
+            return pl.Datetime("us", "UTC")
+        case models.DateField():
+            return pl.Date
+        case models.BooleanField():
+            return pl.Boolean
+        case models.FloatField():
+            return pl.Float64
+        case models.IntegerField():
+            return pl.Int64
+    return pl.String
+
+
+def as_stored(model_field, values: pl.Series, key_id=None) -> pl.Series:
+    """Clear values as `copy_into` stores them: sealed, empty texts for null, times with their zone."""
+    if isinstance(model_field, SealedField):
+        sealed = provider().encrypt(model_field.sealing, values.to_list(), key_id=key_id)
+        return pl.Series(values.name, sealed, dtype=pl.Binary)
+    if isinstance(model_field, models.DateTimeField):
+        return values.dt.replace_time_zone(ZONE)
+    if isinstance(model_field, models.CharField | models.TextField) and not model_field.null:
+        return values.fill_null("")
+    return values
+
+
+def as_clear(model_field, values: pl.Series) -> pl.Series:
+    """Stored values as cleaning gives them: opened, null for empty texts, naive local times."""
+    if isinstance(model_field, SealedField):
+        opened = provider().decrypt(model_field.sealing, values.to_list())
+        return pl.Series(values.name, opened, dtype=pl.String)
+    if isinstance(model_field, models.DateTimeField):
+        return values.dt.convert_time_zone(ZONE).dt.replace_time_zone(None)
+    return values.replace("", None) if values.dtype == pl.String else values
+
+
+def compare(actor, table: Table, rows: pl.DataFrame, mode: str, *, lock=False) -> Outcome:
+    """What the cleaned `rows` (ROW and the sheet's columns) would do to the table."""
+    sheet, found = table.sheet, table.find(rows, lock=lock)
+    new = rows.join(found.select(ROW), on=ROW, how="anti")
+    known = rows.join(found, on=ROW, suffix="__old")
+    outside = set(found[_ID]) - _visible(actor, sheet, found[_ID].to_list())
+    refused = [_refusals(sheet, known.filter(pl.col(_ID).is_in(outside)), sheet.elsewhere)]
+    known = known.filter(~pl.col(_ID).is_in(outside))
+    if mode == "add":
+        refused.append(_refusals(sheet, known, THERE))
+        known = known.clear()
+    if mode == "update":
+        refused.append(_refusals(sheet, new, UNKNOWN))
+        new = new.clear()
+    changed = _changed(sheet, table, known)
+    return Outcome(
+        added=new.select(ROW, *table.fields),
+        changed=changed,
+        unchanged=len(known) - len(changed),
+        refused=pl.concat(refused),
+    )
+
+
+def _changed(sheet, table, known):
+    """The rows of `known` that come out different, whole: stored values, new ones over them, what follows."""
+    names = list(table.fields)
+    differs = pl.any_horizontal(
+        pl.col(name).is_not_null() & pl.col(name).ne_missing(pl.col(f"{name}__old")) for name in names
+    )
+    old = known.filter(differs)
+    merged = old.select(ROW, _ID, *(pl.coalesce(name, f"{name}__old").alias(name) for name in names))
+    whole = _completed(sheet, merged)
+    # What follows from other columns may overrule the cell that differed, such as a sex beside an ID number.
+    really = pl.any_horizontal(whole[name].ne_missing(old[f"{name}__old"]) for name in names)
+    return whole.filter(pl.select(really).to_series()) if len(whole) else whole
+
+
+def _completed(sheet, rows):
+    return rows.with_columns(sheet.derive(rows)) if len(rows) else rows
+
+
+def _visible(actor, sheet, ids):
+    """Those of the ids that the actor may import into."""
+    if actor.data_scope(f"{sheet.resource}.import").everything:
+        return set(ids)
+    rows = sheet.model.objects.visible_to(actor, f"{sheet.resource}.import").filter(pk__in=ids)
+    return set(rows.values_list("pk", flat=True))
+
+
+def _refusals(sheet, rows, reason):
+    return pl.DataFrame(
+        {ROW: rows[ROW], "column": [sheet.key[-1]] * len(rows), "reason": [reason] * len(rows)}, MESSAGES
+    )
+
+
+def additions(table: Table, added: pl.DataFrame) -> pl.DataFrame:
+    """The rows to add as the table stores them. Takes time, but neither the database nor a lock."""
+    if added.is_empty():
+        return added
+    whole = _completed(table.sheet, added)
+    return pl.DataFrame([whole[ROW], *_stored_columns(table, whole)])
+
+
+def merge(actor, table: Table, record: Load, rows, outcome: Outcome, added: pl.DataFrame) -> Outcome:
+    """Store what `compare` found of `rows`, and the `additions` made of it; returns what was done in the end.
+
+    Call it in a transaction that no other load of the table shares. What a form has registered or changed
+    since the comparison is compared again.
+    """
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            with transaction.atomic():
+                _add(actor, table, record, added)
+                if len(outcome.changed):
+                    chosen = rows.filter(pl.col(ROW).is_in(outcome.changed[ROW].implode()))
+                    now = compare(actor, table, chosen, record.mode, lock=True)
+                    outcome.changed, outcome.unchanged = now.changed, outcome.unchanged + now.unchanged
+                    _change(actor, table, record, outcome.changed)
+                return outcome
+        except IntegrityError:
+            if not tries_left:
+                raise
+            outcome = compare(actor, table, rows, record.mode)
+            added = additions(table, outcome.added)
+
+
+def _add(actor, table, record, added):
+    if added.is_empty():
+        return
+    ids = pl.Series(table.meta.pk.column, table.new_ids(len(added)), dtype=pl.Int64)
+    rows = added.drop(ROW).with_columns(ids, **_constants(table.defaults(actor)))
+    copy_into(table.meta.db_table, rows)
+    copy_into(
+        LoadRow._meta.db_table,
+        pl.DataFrame({"row": ids, "sheet_row": added[ROW]}).with_columns(
+            **_constants({"load_id": record.pk, "outcome": ADDED, "version": 1})
+        ),
+    )
+    _require_in_scope(actor, table.sheet, ids.to_list())
+
+
+def _change(actor, table, record, changed):
+    if changed.is_empty():
+        return
+    sheet, quote = table.sheet, connection.ops.quote_name
+    columns = table.columns(table.written.values())
+    pk = quote(table.meta.pk.column)
+    frame = pl.DataFrame(
+        [changed[_ID].alias(table.meta.pk.column), changed[ROW], *_stored_columns(table, changed)]
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"CREATE TEMP TABLE changed AS SELECT {pk}, 0 AS {ROW}, {columns} FROM {table.name} LIMIT 0"
+        )
+        copy_into("changed", frame)
+        cursor.execute(
+            f"INSERT INTO {LoadRow._meta.db_table} (load_id, row, sheet_row, outcome, version, before) "
+            f"SELECT %s, m.{pk}, changed.{ROW}, %s, m.version + 1, "
+            f"to_jsonb(m) - ARRAY(SELECT jsonb_object_keys(to_jsonb(m)) EXCEPT SELECT unnest(%s::text[])) "
+            f"FROM changed JOIN {table.name} m USING ({pk})",
+            [record.pk, CHANGED, [f.column for f in table.written.values()]],
+        )
+        moves = []
+        if sheet.watched:
+            watched = quote(table.fields[sheet.watched].column)
+            cursor.execute(
+                f"SELECT {pk}, m.{watched}, changed.{watched} FROM changed JOIN {table.name} m USING ({pk}) "
+                f"WHERE m.{watched} IS DISTINCT FROM changed.{watched}"
+            )
+            moves = cursor.fetchall()
+        assigned = ", ".join(f"{quote(f.column)} = changed.{quote(f.column)}" for f in table.written.values())
+        cursor.execute(
+            f"UPDATE {table.name} m SET {assigned}, version = m.version + 1, updated_at = %s "
+            f"FROM changed WHERE m.{pk} = changed.{pk}",
+            [timezone.now()],
+        )
+        cursor.execute("DROP TABLE changed")
+    if moves:
+        sheet.on_change(actor, moves, f"导入：{record.file_name}"[:200])
+    _require_in_scope(actor, sheet, changed[_ID].to_list())
+
+
+def _stored_columns(table, rows):
+    return [as_stored(f, rows[name]).alias(f.column) for name, f in table.written.items()]
+
+
+def _constants(values):
+    return {name: pl.lit(value) for name, value in values.items()}
+
+
+def _require_in_scope(actor, sheet, ids):
+    """The types of the columns keep rows inside the scope; this is the net below them."""
+    if _visible(actor, sheet, ids) != set(ids):
+        raise ValidationError("有的行不在您的管辖范围内，没有导入")
+
+
+def merge_singly(actor, table: Table, record: Load, outcome: Outcome) -> Outcome:
+    """Store what `compare` found one by one through `Sheet.save`, each by the rules of the form."""
+    sheet = table.sheet
+    done = {ADDED: [], CHANGED: []}
+    refused = [outcome.refused]
+    for act, frame in ((ADDED, outcome.added), (CHANGED, outcome.changed)):
+        for row in frame.iter_rows(named=True):
+            number, pk = row.pop(ROW), row.pop(_ID, None)
+            try:
+                with transaction.atomic():
+                    _save_one(actor, table, record, number, pk, row)
+                done[act].append(number)
+            except ValidationError as refusal:
+                refused.append(_reasons(sheet, number, refusal))
+    outcome.added = outcome.added.filter(pl.col(ROW).is_in(done[ADDED]))
+    outcome.changed = outcome.changed.filter(pl.col(ROW).is_in(done[CHANGED]))
+    outcome.refused = pl.concat(refused)
+    return outcome
+
+
+def _save_one(actor, table, record, number, pk, row):
+    sheet = table.sheet
+    given = {f.attname: stored_value(f, row[name]) for name, f in table.fields.items()}
+    if pk is None:
+        obj, before = sheet.model(), None
+        given = {name: value for name, value in given.items() if value not in (None, "")}
+    else:
+        obj = sheet.model.objects.get(pk=pk)
+        pk_column = connection.ops.quote_name(table.meta.pk.column)
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT to_jsonb(m) FROM {table.name} m WHERE {pk_column} = %s", [pk])
+            before = json.loads(cursor.fetchone()[0])
+    sheet.save(actor, obj, values=given)
+    _require_in_scope(actor, sheet, [obj.pk])
+    LoadRow.objects.create(
+        load=record,
+        row=obj.pk,
+        sheet_row=number,
+        outcome=ADDED if pk is None else CHANGED,
+        version=obj.version,
+        before=before,
+    )
+
+
+def _reasons(sheet, number, refusal):
+    """What a form would say beside its fields, as MESSAGES."""
+    by_field = (
+        refusal.message_dict if hasattr(refusal, "error_dict") else {NON_FIELD_ERRORS: refusal.messages}
+    )
+    found = [
+        (number, name if sheet.column(name) else sheet.key[-1], reason)
+        for name, reasons in by_field.items()
+        for reason in reasons
+    ]
+    return pl.DataFrame(found, MESSAGES, orient="row")
+
+
+def undo(actor, table: Table, record: Load) -> tuple[int, int, list[dict]]:
+    """Take back what a load did, in the caller's transaction: rows deleted, rows restored, rows left.
+
+    A row that was changed since, or that something refers to, stays as it is and is named:
+    {row, id, label, reason}.
+    """
+    sheet, quote, rows = table.sheet, connection.ops.quote_name, LoadRow._meta.db_table
+    pk, columns = quote(table.meta.pk.column), list(table.written.values())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT r.outcome, m.{pk}, m.version = r.version, r.sheet_row "
+            f"FROM {rows} r JOIN {table.name} m ON m.{pk} = r.row WHERE r.load_id = %s "
+            f"ORDER BY 2 FOR UPDATE OF m",
+            [record.pk],
+        )
+        there = cursor.fetchall()
+        visible = _visible(actor, sheet, [row for _, row, _, _ in there])
+        reasons = {row: "此后已被修改" for _, row, same, _ in there if not same or row not in visible}
+        added = [row for outcome, row, _, _ in there if outcome == ADDED and row not in reasons]
+        reasons |= _referred_to(sheet.model, added)
+        added = [row for row in added if row not in reasons]
+        changed = [row for outcome, row, _, _ in there if outcome == CHANGED and row not in reasons]
+        before = f"{rows} r, jsonb_populate_record(NULL::{table.name}, r.before) old"
+        chosen = f"r.load_id = %s AND r.row = ANY(%s) AND m.{pk} = r.row"
+        moves = []
+        if sheet.watched:
+            watched = quote(table.fields[sheet.watched].column)
+            cursor.execute(
+                f"SELECT m.{pk}, m.{watched}, old.{watched} FROM {table.name} m, {before} "
+                f"WHERE {chosen} AND m.{watched} IS DISTINCT FROM old.{watched}",
+                [record.pk, changed],
+            )
+            moves = cursor.fetchall()
+        assigned = ", ".join(f"{quote(f.column)} = old.{quote(f.column)}" for f in columns)
+        cursor.execute(
+            f"UPDATE {table.name} m SET {assigned}, version = m.version + 1, updated_at = %s "
+            f"FROM {before} WHERE {chosen}",
+            [timezone.now(), record.pk, changed],
+        )
+        cursor.execute(f"DELETE FROM {table.name} WHERE {pk} = ANY(%s)", [added])
+    if moves:
+        sheet.on_change(actor, moves, f"撤销导入：{record.file_name}"[:200])
+    labels = {row.pk: str(row) for row in sheet.model.objects.filter(pk__in=reasons)}
+    left = [
+        {"row": number, "id": row, "label": labels[row], "reason": reasons[row]}
+        for _, row, _, number in there
+        if row in reasons
+    ]
+    return len(added), len(changed), left
+
+
+def _referred_to(model, ids):
+    """{id: reason} of the rows that other tables refer to."""
+    found = {}
+    for relation in model._meta.related_objects:
+        target = relation.field
+        if (
+            isinstance(target, models.ForeignKey)
+            and target.db_constraint
+            and relation.related_model._meta.managed
+        ):
+            rows = relation.related_model._default_manager.filter(**{f"{target.name}__in": ids})
+            named = str(relation.related_model._meta.verbose_name)
+            found |= {row: f"已有{named}" for row in rows.values_list(target.attname, flat=True)}
+    return found
