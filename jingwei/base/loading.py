@@ -137,8 +137,12 @@ def digest_of(path: Path) -> str:
 def _only_here(record):
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s, %s)", [_RUNNING, record.pk])
-        yield
-        cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [_RUNNING, record.pk])
+        try:
+            yield
+        finally:
+            # A pooled connection lives on after a cancelled load, and so would its lock.
+            if connection.connection and not connection.connection.closed:
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [_RUNNING, record.pk])
 
 
 def _is_running(record):
