@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from django.conf import settings
 
 from jingwei import embedded
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.req("P-10.1")
 @pytest.fixture
 def home():
     # Not pytest's folder: it closes that to other users, and under root the server runs as one.
-    with tempfile.TemporaryDirectory(prefix="jingwei-test-") as home:
+    with tempfile.TemporaryDirectory(dir=settings.JINGWEI_HOME) as home:
         yield Path(home)
 
 

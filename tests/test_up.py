@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from django.conf import settings
 
 from jingwei import embedded
 from jingwei.cli.up import MARK
@@ -89,7 +90,7 @@ class Instance:
 @contextmanager
 def new_instance():
     # Not in pytest's folder: it closes that to other users, and under root the database runs as one.
-    with tempfile.TemporaryDirectory(prefix="jingwei-test-") as home:
+    with tempfile.TemporaryDirectory(dir=settings.JINGWEI_HOME) as home:
         instance = Instance(Path(home))
         yield instance
         if instance.is_running():
