@@ -31,7 +31,10 @@ from jingwei.base.crypto import Column, provider
 from jingwei.base.models import StoredFile
 from jingwei.base.parameters import Parameter
 
-KEEP_DAYS = Parameter("files.keep_days", "上传和导出文件保存", 7, unit="天", low=1, high=90)
+KEEP_DAYS = Parameter(
+    "files.keep_days", "文件保存天数", 7, "上传的表格、导出和错误行文件多少天后删除", "天", low=1, high=90
+)
+PARAMETERS = [KEEP_DAYS]
 
 MARK = b"JWF1"
 BLOCK = 2**20

@@ -35,7 +35,10 @@ REPORT_SECONDS = 0.5  # between two writings of the progress
 
 ORIGIN = ("address", "device", "request_id")  # of whoever asked for a job, for the operation log
 
-KEEP_DAYS = Parameter("jobs.keep_days", "后台任务记录保存", 30, unit="天", low=1, high=365)
+KEEP_DAYS = Parameter(
+    "jobs.keep_days", "任务记录保存天数", 30, "后台任务结束多少天后删除其记录", "天", low=1, high=365
+)
+PARAMETERS = [KEEP_DAYS]
 
 
 class Cancelled(Exception):

@@ -10,7 +10,7 @@ from procrastinate.contrib.django import app
 
 from jingwei.base.access import platform_actor
 from jingwei.base.models import Job
-from jingwei.desk import exports, files, jobs, verbs
+from jingwei.desk import exports, files, imports, jobs, verbs
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,9 @@ def of_resource(work):
 
 
 KINDS = {
+    "import-preview": Kind("导入预览", of_resource(imports.preview)),
+    "import": Kind("导入", of_resource(imports.load_file)),
+    "import-undo": Kind("撤销导入", of_resource(imports.undo_load)),
     "export": Kind("导出", of_resource(exports.export_file)),
     "bulk": Kind("批量办理", of_resource(verbs.bulk_job)),
     "clean-files": Kind("清理文件", files.clean_up),

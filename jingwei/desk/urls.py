@@ -3,7 +3,7 @@
 from django.urls import path, register_converter
 
 from jingwei import menu
-from jingwei.desk import editing, exports, files, home, job_pages, unmasking, verbs, views
+from jingwei.desk import editing, exports, files, home, imports, job_pages, unmasking, verbs, views
 from jingwei.desk.guard import for_everyone, guarded
 
 
@@ -45,6 +45,15 @@ urlpatterns = [
     *pages(),
     path("<resource:resource>/", guarded(views.list_rows), name="list"),
     path("<resource:resource>/new/", guarded(editing.new_row), name="new"),
+    path("<resource:resource>/import/", guarded(imports.upload), name="import"),
+    path("<resource:resource>/import/template/", guarded(imports.template), name="import-template"),
+    path("<resource:resource>/import/<int:pk>/", guarded(imports.show), name="load"),
+    path("<resource:resource>/import/<int:pk>/mapping/", guarded(imports.save_mapping), name="load-mapping"),
+    path("<resource:resource>/import/<int:pk>/confirm/", guarded(imports.confirm), name="load-confirm"),
+    path("<resource:resource>/import/<int:pk>/discard/", guarded(imports.discard), name="load-discard"),
+    path("<resource:resource>/import/<int:pk>/stop/", guarded(imports.stop), name="load-stop"),
+    path("<resource:resource>/import/<int:pk>/again/", guarded(imports.again), name="load-again"),
+    path("<resource:resource>/import/<int:pk>/undo/", guarded(imports.undo), name="load-undo"),
     path("<resource:resource>/export/", guarded(exports.export), name="export"),
     path("<resource:resource>/columns/", guarded(views.save_columns), name="columns"),
     path("<resource:resource>/queries/", guarded(views.save_query), name="queries"),
