@@ -6,10 +6,16 @@ from django.db import IntegrityError, transaction
 from django.db.models import OuterRef, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
+from procrastinate.tasks import configure_task
 
 from jingwei.base import audit
 from jingwei.base.saving import delete_record, save_record
+from jingwei.desk import jobs
 from jingwei.people.models import Dose, Person, Transfer
+from jingwei.people.queries import holder_of
+
+# The task of the package that keeps the samples. It stands right of this one, so it is called by name.
+ROLL_UP_SAMPLES = "testing.roll_up"
 
 
 class Registered(ValidationError):
@@ -25,18 +31,17 @@ def save_person(actor, person, *, values, version=None):
     """Register a person or change one; a changed community is a move and leaves a transfer (CL-3.7)."""
     origin = person.region_id if person.pk else None
     doc_type, number = values.get("doc_type", person.doc_type), values.get("number", person.number)
-    same = Person.objects.filter(doc_type=doc_type, number=number).exclude(pk=person.pk)
-    if number and (known := same.first()):
+    if (known := holder_of(doc_type, number)) and known != person:
         raise Registered(known)
     try:
         with transaction.atomic(), pghistory.context(name=actor.name):
             save_record(actor, person, resource="people", values=values, version=version)
     except IntegrityError:  # registered by somebody else at this very moment
-        if known := same.first():
+        if known := holder_of(doc_type, number):
             raise Registered(known) from None
         raise
     if origin and person.region_id != origin:
-        note_transfer(actor, person, origin=origin, reason="修改登记信息")
+        note_transfers(actor, [(person.pk, origin, person.region_id)], reason="修改登记信息")
     return person
 
 
@@ -56,7 +61,7 @@ def transfer_person(actor, person, *, to_region, reason=""):
     person.updated_at = timezone.now()
     with pghistory.context(name=actor.name):
         person.save(update_fields=["region", "version", "updated_at"])
-    note_transfer(actor, person, origin=origin.pk, reason=reason)
+    note_transfers(actor, [(person.pk, origin.pk, to_region.pk)], reason=reason)
     audit.record(
         actor,
         "迁移",
@@ -67,15 +72,18 @@ def transfer_person(actor, person, *, to_region, reason=""):
     )
 
 
-def note_transfer(actor, person, *, origin, reason):
-    """Keep that a person moved here from the region of code `origin`."""
-    Transfer.objects.create(
-        person=person,
-        from_region_id=origin,
-        to_region_id=person.region_id,
-        by=actor.operator_id,
-        by_name=actor.name,
-        reason=reason,
+def note_transfers(actor, moves, *, reason):
+    """Keep who moved: `moves` are (person id, code of the old region, code of the new one)."""
+    Transfer.objects.bulk_create(
+        Transfer(
+            person_id=person,
+            from_region_id=origin,
+            to_region_id=region,
+            by=actor.operator_id,
+            by_name=actor.name,
+            reason=reason,
+        )
+        for person, origin, region in moves
     )
 
 
@@ -115,3 +123,8 @@ def roll_up_doses(people):
         dose_on=Subquery(latest.values("on")[:1]),
         dose_unit=Coalesce(Subquery(latest.values("unit")[:1]), Value("")),
     )
+
+
+def start_roll_up_of_samples(people):
+    """Have the latest sample of the people with these ids worked out anew when the transaction has ended."""
+    configure_task(name=ROLL_UP_SAMPLES, job_manager=jobs.queue).defer(people=list(people))

@@ -42,6 +42,18 @@ def vaccination(person):
     return f"已接种{person.dose}针" if person.dose else "未接种"
 
 
+def place(region):
+    """A community with its town: names of communities repeat across towns."""
+    return f"{region.parent.name}{region.name}"
+
+
+def place_column(name, heading):
+    """The list column of the community in the field `name`."""
+    return Column(
+        name, heading, lambda row: place(getattr(row, name)), name, [f"{name}__name", f"{name}__parent__name"]
+    )
+
+
 class CommunityField(forms.ModelChoiceField):
     """Any community in use, of one's own or not: people move beyond the operator's scope (CL-3.7)."""
 
@@ -50,7 +62,7 @@ class CommunityField(forms.ModelChoiceField):
         super().__init__(communities.select_related("parent").order_by("code"), **kwargs)
 
     def label_from_instance(self, region):
-        return f"{region.parent.name} {region.name}"
+        return place(region)
 
 
 class PersonResource(Resource):
@@ -120,8 +132,8 @@ class PersonResource(Resource):
     search = ["name", "number", "address", "registered_address", "phone", "occupation"]
     search_hint = "姓名、证件号、住址、电话、从业情况"
     sections = [
-        ("基本信息", ["name", "sex", "birth_date", "doc_type", "number", "phone"]),
-        ("居住", ["region", "address", "registered_address", "resident", "tenant"]),
+        ("基本信息", ["name", "sex", "birth_date", "age", "doc_type", "number", "phone"]),
+        ("居住", ["town", "region", "address", "registered_address", "resident", "tenant"]),
         ("从业与分类", ["occupation", "group"]),
         ("疫苗接种", ["dose", "dose_on", "dose_unit"]),
         ("核酸检测", ["sampled_at", "sample_result", "sample_point"]),
@@ -189,7 +201,14 @@ class PersonResource(Resource):
             note="登记本人的一次接种；针次最大的一次显示在人员信息中。",
         ),
     ]
-    panels = [Panel("people", "同住人员", household_of)]
+    panels = [
+        Panel(
+            "people",
+            "同住人员",
+            household_of,
+            ["name", "sex", "age", "phone", "occupation", "vaccination", "sampled_at"],
+        )
+    ]
     empty = "还没有人员。可以新增一人，或导入摸排表。"
 
     def save(self, actor, obj, *, values, version=None):
@@ -214,8 +233,18 @@ class DoseResource(Resource):
     actions = ("view", "change", "delete", "export")
     fields = ["dose", "vaccine", "on", "unit"]
     readonly = ["person"]
-    columns = ["person", "person__region", "dose", "vaccine", "on", "unit"]
-    related = ["person__region"]
+    columns = [
+        "person",
+        Column(
+            "region",
+            "村/社区",
+            lambda dose: place(dose.person.region),
+            "person__region",
+            ["person__region__name", "person__region__parent__name"],
+        ),
+        *("dose", "vaccine", "on", "unit"),
+    ]
+    related = ["person__region__parent"]
     order = ["-pk"]
     filters = [
         Region("person__region", "所在辖区"),
@@ -251,8 +280,13 @@ class TransferResource(Resource):
     model = Transfer
     actions = ("view", "export")
     readonly = ["person", "from_region", "to_region", "at", "by_name", "reason"]
-    columns = ["at", "person", "from_region", "to_region", "reason", "by_name"]
-    related = ["person", "from_region", "to_region"]
+    columns = [
+        *("at", "person"),
+        place_column("from_region", "原村/社区"),
+        place_column("to_region", "现村/社区"),
+        *("reason", "by_name"),
+    ]
+    related = ["person", "from_region__parent", "to_region__parent"]
     order = ["-pk"]
     filters = [Region("from_region", "原村/社区"), Region("to_region", "现村/社区"), Between("at")]
     search = ["person__name", "reason"]
@@ -261,9 +295,9 @@ class TransferResource(Resource):
     moments = [
         Moment(
             "people",
-            lambda person: person.transfers.select_related("from_region", "to_region"),
+            lambda person: person.transfers.select_related("from_region__parent", "to_region__parent"),
             at=lambda transfer: transfer.at,
-            text=lambda transfer: f"由{transfer.from_region}迁至{transfer.to_region}",
+            text=lambda move: f"由{place(move.from_region)}迁至{place(move.to_region)}",
         )
     ]
     empty = "还没有人员迁入或迁出。"

@@ -9,10 +9,11 @@ from jingwei.base.sheets import Sheet, SheetColumn
 from jingwei.directory.columns import Town, Village
 from jingwei.kit import idcard
 from jingwei.kit.text import fold
-from jingwei.people.models import Person, Transfer
+from jingwei.people.actions import note_transfers
+from jingwei.people.models import Person
 
 # Types of documents whose number tells birth date and sex (CL-3.2).
-_TELLING = [RESIDENT_ID, "112", "811"]
+TELLING = [RESIDENT_ID, "112", "811"]
 
 
 class RosterSheet(Sheet):
@@ -192,7 +193,7 @@ class RosterSheet(Sheet):
     }
 
     def derive(self, rows):
-        numbers = pl.select(pl.when(rows["doc_type"].is_in(_TELLING)).then(rows["number"])).to_series()
+        numbers = pl.select(pl.when(rows["doc_type"].is_in(TELLING)).then(rows["number"])).to_series()
         return pl.DataFrame(
             {
                 "sex": idcard.sexes(numbers).fill_null(rows["sex"]),
@@ -205,17 +206,7 @@ class RosterSheet(Sheet):
         )
 
     def on_change(self, actor, changes, reason):
-        Transfer.objects.bulk_create(
-            Transfer(
-                person_id=person,
-                from_region_id=origin,
-                to_region_id=region,
-                by=actor.operator_id,
-                by_name=actor.name,
-                reason=reason,
-            )
-            for person, origin, region in changes
-        )
+        note_transfers(actor, changes, reason=reason)
 
 
 def _households(addresses):

@@ -5,6 +5,7 @@
  * <button data-save-chart="id of the figure"> saves the picture.
  */
 const SERIES = ["#e8a33d", "#3aa57e", "#c35a6b", "#7a6fc0", "#4aa3c7", "#9a9f45", "#8c8c8c"]; // after the first
+const NARROW = 420; // pixels, below which slices have a legend instead of labels
 const LIKE_ROWS = ["rank", "pyramid"]; // categories from top to bottom
 
 /** {heading, lines: [{label, cells: [{value, text, href}]}]} of a table's chosen columns. */
@@ -64,7 +65,7 @@ function series(kind, names, lines) {
   }));
 }
 
-function options(kind, { names, lines }, colour) {
+function options(kind, { names, lines }, colour, narrow) {
   const percent = lines.some((line) => line.cells[0].text.endsWith("%"));
   const said = (value) => `${Math.abs(value).toLocaleString("zh-CN")}${percent ? "%" : ""}`;
   const text = { color: colour.text };
@@ -90,8 +91,8 @@ function options(kind, { names, lines }, colour) {
     aria: { enabled: true },
     // The text of the tip is drawn, not written as HTML with style attributes, which the CSP forbids.
     tooltip: { renderMode: "richText", trigger: kind === "pie" ? "item" : "axis", valueFormatter: said },
-    legend: { show: names.length > 1, type: "scroll", top: 0, textStyle: text },
-    series: series(kind, names, lines).map((one) => ({ ...one, label: { ...text, ...one.label } })),
+    legend: { show: names.length > 1 || (narrow && kind === "pie"), type: "scroll", top: 0, textStyle: text },
+    series: series(kind, names, lines).map((one) => ({ ...one, label: { ...text, ...one.label, show: kind === "pie" && !narrow } })),
   };
   if (kind !== "pie") {
     drawn.grid = { left: 8, right: 16, top: names.length > 1 ? 32 : 12, bottom: 4, containLabel: true };
@@ -110,10 +111,14 @@ function draw(figure) {
   const data = read(table, figure.dataset.columns.split(",").map(Number));
   if (!data.lines.length) return;
   const chart = echarts.init(figure, null, { renderer: "canvas" });
-  const paint = () => chart.setOption(options(figure.dataset.chart, data, colours(figure)), true);
+  const paint = () =>
+    chart.setOption(options(figure.dataset.chart, data, colours(figure), figure.clientWidth < NARROW), true);
   paint();
   chart.on("click", (event) => event.data?.href && location.assign(event.data.href));
-  new ResizeObserver(() => chart.resize()).observe(figure);
+  new ResizeObserver(() => {
+    chart.resize();
+    paint();
+  }).observe(figure);
   new MutationObserver(paint).observe(document.documentElement, { attributeFilter: ["data-bs-theme"] });
   offerPicture(figure, chart);
 }
