@@ -136,7 +136,7 @@ STATIC_ROOT = JINGWEI_HOME / "static"
 STATICFILES_DIRS = [PACKAGE / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "jingwei.static_files.HashedFiles"},
 }
 
 # Who may
