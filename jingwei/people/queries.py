@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from jingwei.base import codes
 from jingwei.base.parameters import Parameter
-from jingwei.people.models import Person
+from jingwei.people.models import Person, PersonAlias
 
 ELDERLY = 60  # years
 FULL_DOSES = 3
@@ -150,3 +150,17 @@ def household_of(person):
     if person.household is None:
         return Person.objects.none()
     return Person.objects.filter(household=person.household, region=person.region_id).exclude(pk=person.pk)
+
+
+def numbers_of(person):
+    """The document numbers a person is known by, those of records merged into theirs included (P-5.7)."""
+    return [person.number, *(alias.number for alias in person.aliases.all())]
+
+
+def holder_of(doc_type, number):
+    """Who is registered with this document, be it that of a record merged into theirs; None if nobody is."""
+    person = Person.objects.filter(doc_type=doc_type, number=number).first()
+    if person is None:
+        alias = PersonAlias.objects.filter(doc_type=doc_type, number=number).select_related("person").first()
+        person = alias and alias.person
+    return person

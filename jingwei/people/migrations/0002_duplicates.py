@@ -2,75 +2,161 @@
 
 import django.db.models.deletion
 import django.utils.timezone
-import jingwei.base.codes
 from django.db import migrations, models
+
+import jingwei.base.codes
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('directory', '0002_three_administrators'),
-        ('people', '0001_initial'),
+        ("directory", "0002_three_administrators"),
+        ("people", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Merge',
+            name="Merge",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('gone', models.BigIntegerField(verbose_name='并入的记录编号')),
-                ('gone_name', models.CharField(max_length=60, verbose_name='并入的姓名')),
-                ('gone_number', models.BinaryField(verbose_name='并入的证件号')),
-                ('score', models.PositiveSmallIntegerField(verbose_name='相似度')),
-                ('reasons', models.CharField(max_length=200, verbose_name='相似之处')),
-                ('record', models.JSONField(verbose_name='撤销所需的内容')),
-                ('state', models.CharField(choices=[('已合并', '已合并'), ('已撤销', '已撤销')], default='已合并', max_length=10, verbose_name='状态')),
-                ('at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='合并时间')),
-                ('by', models.BigIntegerField(null=True, verbose_name='操作员编号')),
-                ('by_name', models.CharField(blank=True, max_length=80, verbose_name='合并人')),
-                ('undone_at', models.DateTimeField(null=True, verbose_name='撤销时间')),
-                ('undone_by', models.CharField(blank=True, max_length=80, verbose_name='撤销人')),
-                ('gone_region', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='directory.region', verbose_name='并入记录的村/社区')),
-                ('kept', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='merges', to='people.person', verbose_name='保留的人员')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("gone", models.BigIntegerField(verbose_name="并入的记录编号")),
+                ("gone_name", models.CharField(max_length=60, verbose_name="并入的姓名")),
+                ("gone_number", models.BinaryField(verbose_name="并入的证件号")),
+                ("score", models.PositiveSmallIntegerField(verbose_name="相似度")),
+                ("reasons", models.CharField(max_length=200, verbose_name="相似之处")),
+                ("record", models.JSONField(verbose_name="撤销所需的内容")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("已合并", "已合并"), ("已撤销", "已撤销")],
+                        default="已合并",
+                        max_length=10,
+                        verbose_name="状态",
+                    ),
+                ),
+                ("at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="合并时间")),
+                ("by", models.BigIntegerField(null=True, verbose_name="操作员编号")),
+                ("by_name", models.CharField(blank=True, max_length=80, verbose_name="合并人")),
+                ("undone_at", models.DateTimeField(null=True, verbose_name="撤销时间")),
+                ("undone_by", models.CharField(blank=True, max_length=80, verbose_name="撤销人")),
+                (
+                    "gone_region",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="directory.region",
+                        verbose_name="并入记录的村/社区",
+                    ),
+                ),
+                (
+                    "kept",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="merges",
+                        to="people.person",
+                        verbose_name="保留的人员",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '合并记录',
-                'ordering': ['-id'],
+                "verbose_name": "合并记录",
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='DuplicatePair',
+            name="DuplicatePair",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('score', models.PositiveSmallIntegerField(verbose_name='相似度')),
-                ('reasons', models.CharField(max_length=200, verbose_name='相似之处')),
-                ('state', models.CharField(choices=[('待核', '待核'), ('非同一人', '非同一人')], default='待核', max_length=10, verbose_name='状态')),
-                ('found_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='发现时间')),
-                ('by', models.BigIntegerField(null=True, verbose_name='操作员编号')),
-                ('by_name', models.CharField(blank=True, max_length=80, verbose_name='核对人')),
-                ('decided_at', models.DateTimeField(null=True, verbose_name='核对时间')),
-                ('first', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='people.person', verbose_name='记录一')),
-                ('second', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='people.person', verbose_name='记录二')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("score", models.PositiveSmallIntegerField(verbose_name="相似度")),
+                ("reasons", models.CharField(max_length=200, verbose_name="相似之处")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("待核", "待核"), ("非同一人", "非同一人")],
+                        default="待核",
+                        max_length=10,
+                        verbose_name="状态",
+                    ),
+                ),
+                (
+                    "found_at",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="发现时间"),
+                ),
+                ("by", models.BigIntegerField(null=True, verbose_name="操作员编号")),
+                ("by_name", models.CharField(blank=True, max_length=80, verbose_name="核对人")),
+                ("decided_at", models.DateTimeField(null=True, verbose_name="核对时间")),
+                (
+                    "first",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="people.person",
+                        verbose_name="记录一",
+                    ),
+                ),
+                (
+                    "second",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="people.person",
+                        verbose_name="记录二",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '疑似重复人员',
-                'ordering': ['-score', 'id'],
-                'indexes': [models.Index(fields=['state', '-score', 'id'], name='pairs_in_order')],
-                'constraints': [models.UniqueConstraint(fields=('first', 'second'), name='each_pair_once'), models.CheckConstraint(condition=models.Q(('first__lt', models.F('second'))), name='pair_in_order')],
+                "verbose_name": "疑似重复人员",
+                "ordering": ["-score", "id"],
+                "indexes": [models.Index(fields=["state", "-score", "id"], name="pairs_in_order")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("first", "second"), name="each_pair_once"),
+                    models.CheckConstraint(
+                        condition=models.Q(("first__lt", models.F("second"))), name="pair_in_order"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='PersonAlias',
+            name="PersonAlias",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('doc_type', jingwei.base.codes.CodeField(kind='证件类型', max_length=3, verbose_name='证件类型')),
-                ('number', models.BinaryField(verbose_name='证件号')),
-                ('person', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='aliases', to='people.person', verbose_name='人员')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "doc_type",
+                    jingwei.base.codes.CodeField(kind="证件类型", max_length=3, verbose_name="证件类型"),
+                ),
+                ("number", models.BinaryField(verbose_name="证件号")),
+                (
+                    "person",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="aliases",
+                        to="people.person",
+                        verbose_name="人员",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '其他证件',
-                'indexes': [models.Index(fields=['number'], name='aliases_by_number')],
-                'constraints': [models.UniqueConstraint(fields=('doc_type', 'number'), name='one_alias_per_document')],
+                "verbose_name": "其他证件",
+                "indexes": [models.Index(fields=["number"], name="aliases_by_number")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("doc_type", "number"), name="one_alias_per_document")
+                ],
             },
         ),
     ]
