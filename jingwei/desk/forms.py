@@ -16,6 +16,7 @@ from jingwei.base.sheets import SheetColumn, clean_row, form_sheet_of
 from jingwei.desk.columns import field_at
 
 MANY_OPTIONS = 12  # a drop-down with more can be searched
+KEPT = "不改动则保持原值"  # beside a value that is shown masked
 
 
 class RecordForm(forms.Form):
@@ -47,7 +48,8 @@ class RecordForm(forms.Form):
         label = str(target.verbose_name)
         column = self.sheet.column(name)
         if column:
-            return Cell(column, label=label, widget=self._widget(column, target))
+            hint = KEPT if isinstance(getattr(self.obj, target.attname), Sealed) and not self.clear else ""
+            return Cell(column, label=label, widget=self._widget(column, target), help_text=hint)
         if isinstance(target, ArrayField):
             return WordsField(label=label, required=not target.blank)
         if target.is_relation:
@@ -133,9 +135,7 @@ class Cell(forms.Field):
 
     def __init__(self, column, **kwargs):
         self.column = column
-        super().__init__(
-            required=False, help_text=column.type.note if column.type.choices() is None else "", **kwargs
-        )
+        super().__init__(required=False, **kwargs)
 
     def clean(self, value):
         return value or ""

@@ -25,9 +25,14 @@ from jingwei.desk.filters import Control, Question, control, label_of, shown_as
 from jingwei.desk.search import Search
 
 COUNT_BOUND = 10_000  # totals are exact up to here
+LOOK_BOUND = 2_000  # the same for a search whose rows have to be opened to be counted
 SIZES = (25, 50, 100, 200)
 RESERVED = ("q", "tab", "sort", "load", "page", "size")  # no filter may have such a name
-_BATCHES = (200, 2_000, 20_000)  # candidates of a search looked at in one go, the last one again and again
+_BATCHES = (
+    200,
+    LOOK_BOUND,
+    20_000,
+)  # candidates of a search looked at in one go, the last one again and again
 
 
 @dataclass(frozen=True)
@@ -290,8 +295,9 @@ class Selection:
         return Page(self._fetched(keys, self.columns(), start), number, size, total)
 
     def total(self, bound=COUNT_BOUND) -> Total:
-        """How many rows there are, exact up to `bound`; None counts them all."""
+        """How many rows there are, exact up to `bound` or LOOK_BOUND; None counts them all."""
         if self._needs_a_look:
+            bound = bound and min(bound, LOOK_BOUND)
             number = len(self._keys(0, None if bound is None else bound + 1))
         else:
             rows = self.rows.order_by()

@@ -33,6 +33,7 @@ class Row:
     address: str
     label: str
     cells: list[Cell]
+    position: int
     clear: bool = False
 
 
@@ -54,7 +55,7 @@ def table(actor, resource, rows, columns, *, clear=False, openable=None) -> Tabl
         opens = openable is None or row.pk in openable
         cells = [_cell(column, column.value(row, clear), link, personal, clear) for column in columns]
         address = reverse("desk:show", args=[resource, key]) if opens else ""
-        made.append(Row(key, address, str(row), cells, clear))
+        made.append(Row(key, address, str(row), cells, row.position, clear))
     return Table(columns, made)
 
 
@@ -97,9 +98,11 @@ def panels_of(actor, resource, row):
         for panel in other.panels:
             if panel.on != resource.name or not actor.may(f"{other.name}.view"):
                 continue
-            columns = [c for c in columns_of(other) if _stands_in(panel, c, other, row)]
+            columns = _columns_of_panel(panel, other, row)
             needs = [name for column in columns for name in column.needs]
             rows = list(fetch(panel.rows(row), needs, other.related)[: PANEL_ROWS + 1])
+            for position, other_row in enumerate(rows, 1):
+                other_row.position = position
             bulk_reveal(
                 rows, [n for n in dict.fromkeys(needs) if isinstance(field_at(other.model, n), SealedField)]
             )
@@ -111,13 +114,14 @@ def panels_of(actor, resource, row):
     return found
 
 
-def _stands_in(panel, column, other, row):
-    """Whether a panel has a column: by default not the ones that only name the record whose page this is."""
+def _columns_of_panel(panel, other, row):
+    """The columns a panel names, or those of the list that tell more than whose page this is."""
+    known = {column.name: column for column in columns_of(other)}
     if panel.columns:
-        return column.name in panel.columns
-    field = field_at(other.model, column.name.partition("__")[0])
-    is_back = field is not None and field.is_relation and field.related_model is type(row)
-    return column.name not in other.hidden and not is_back
+        return [known[name] for name in panel.columns]
+    back = {f.name for f in other.model._meta.fields if f.is_relation and f.related_model is type(row)}
+    left_out = {*other.hidden, *(name for name in known if name.partition("__")[0] in back)}
+    return [column for name, column in known.items() if name not in left_out]
 
 
 def timeline_of(actor, resource, row) -> list[tuple[Any, str, str]]:

@@ -40,7 +40,8 @@ class Search:
     @property
     def needs(self) -> list[str]:
         """The fields `verified` reads."""
-        return [*self.texts, *self.exact] if self.long_words else []
+        exact = [name for _, wanted in self.long_words for name in wanted]
+        return [*self.texts, *exact] if self.long_words else []
 
     def _condition(self, word):
         wanted = self._sealed_forms(word)
@@ -74,25 +75,31 @@ class Search:
 
     def verified(self, rows: list) -> list:
         """Those of `rows` that really hold every word."""
-        if not self.long_words:
-            return rows
-        sealed = [n for n in self.needs if isinstance(field_at(self.model, n), SealedField)]
-        reveal(getattr(row, name) for row in rows for name in sealed)
-        keep = pl.Series([True]).new_from_index(0, len(rows))
-        folded = [fold(pl.Series([_clear(getattr(r, n)) for r in rows], dtype=pl.String)) for n in self.texts]
         for word, wanted in self.long_words:
-            found = pl.Series([False]).new_from_index(0, len(rows))
-            for column in folded:
-                found |= column.str.contains(word, literal=True).fill_null(False)
-            for name, value in wanted.items():
-                found |= pl.Series([getattr(row, name) == value for row in rows], dtype=pl.Boolean)
-            keep &= found
-        return [row for row, kept in zip(rows, keep, strict=True) if kept]
+            rows = self._holding(rows, word, wanted)
+        return rows
+
+    def _holding(self, rows, word, wanted):
+        left, found = list(range(len(rows))), set()
+        # Sealed columns last: what stands in a plain one need not be opened.
+        for name in sorted([*wanted, *self.texts], key=lambda name: _is_sealed(field_at(self.model, name))):
+            values = [getattr(rows[at], name) for at in left]
+            if _is_sealed(field_at(self.model, name)):
+                reveal(values)
+                values = [value and value.clear() for value in values]
+            if name in wanted:
+                hits = [value == wanted[name] for value in values]
+            else:
+                texts = fold(pl.Series(values, dtype=pl.String))
+                hits = texts.str.contains(word, literal=True).fill_null(False).to_list()
+            found.update(at for at, hit in zip(left, hits, strict=True) if hit)
+            left = [at for at, hit in zip(left, hits, strict=True) if not hit]
+        return [row for at, row in enumerate(rows) if at in found]
+
+
+def _is_sealed(field):
+    return isinstance(field, SealedField)
 
 
 def _is_exact(field):
-    return isinstance(field, SealedField) and field.searchable
-
-
-def _clear(value):
-    return value.clear() if value is not None and not isinstance(value, str) else value
+    return _is_sealed(field) and field.searchable

@@ -18,7 +18,7 @@ from jingwei.desk.verbs import verbs_for_many
 from jingwei.directory.models import Region
 
 SUGGESTIONS = 20
-MAIN_FILTERS = 4  # always in sight; the others fold away
+MAIN_FILTERS = 3  # always in sight; the others fold away
 NAME_LENGTH = 60  # of a saved query
 
 
