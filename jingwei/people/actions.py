@@ -30,6 +30,7 @@ class Registered(ValidationError):
 def save_person(actor, person, *, values, version=None):
     """Register a person or change one; a changed community is a move and leaves a transfer (CL-3.7)."""
     origin = person.region_id if person.pk else None
+    known_as = person.number
     doc_type, number = values.get("doc_type", person.doc_type), values.get("number", person.number)
     if (known := holder_of(doc_type, number)) and known != person:
         raise Registered(known)
@@ -42,6 +43,8 @@ def save_person(actor, person, *, values, version=None):
         raise
     if origin and person.region_id != origin:
         note_transfers(actor, [(person.pk, origin, person.region_id)], reason="修改登记信息")
+    if person.number != known_as:  # there may be samples of this number already
+        start_roll_up_of_samples([person.pk])
     return person
 
 

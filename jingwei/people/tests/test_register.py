@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta
 import pytest
 from django.core.exceptions import ValidationError
 from django.utils import timezone
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from jingwei.base.columns import Context
 from jingwei.base.models import LogEntry
@@ -40,6 +41,17 @@ def test_birth_date_and_sex_follow_from_the_document_number(village):
     added = PEOPLE.save(village.actor, Person(), values=values)
     added = Person.objects.get(pk=added.pk)
     assert (added.birth_date, added.sex) == (date(1951, 12, 3), "2")
+
+
+@pytest.mark.req("CL-3.3")
+def test_a_new_or_corrected_number_finds_the_samples_it_has_already(village):
+    waiting = ProcrastinateJob.objects.filter(task_name=actions.ROLL_UP_SAMPLES)
+    added = PEOPLE.save(village.actor, Person(), values=entered(village.actor))
+    assert waiting.get().args == {"people": [added.pk]}
+    PEOPLE.save(village.actor, added, values={"occupation": "务农"}, version=1)
+    assert waiting.count() == 1
+    PEOPLE.save(village.actor, added, values={"number": number("19790101")}, version=2)
+    assert waiting.count() == 2
 
 
 @pytest.mark.req("CL-3.2")
