@@ -61,7 +61,7 @@ class LogEntry(models.Model):
         ]
 
     def __str__(self):
-        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor} {self.act} {self.label}"
+        return f"{timezone.localtime(self.at):%Y-%m-%d %H:%M:%S} {self.actor} {self.act} {self.label}"
 
 
 class ErrorEntry(models.Model):

@@ -45,6 +45,7 @@ class PermissionsField(forms.Field):
     """The permissions of a role, checked in a table of all there are."""
 
     widget = PermissionTable
+    is_wide = True  # takes the whole width of the form
 
     def __init__(self, **kwargs):
         super().__init__(required=False, **kwargs)

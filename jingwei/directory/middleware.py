@@ -38,7 +38,7 @@ class ActorMiddleware:
             return None
         if not request.user.is_authenticated:
             return to_sign_in(request)
-        if not _still_open(request.session):
+        if not _still_open(request.session, in_background="X-Background" in request.headers):
             logout(request)
             return to_sign_in(request)
         if request.resolver_match.url_name not in WITH_OLD_PASSWORD and must_change(request.user):
@@ -83,11 +83,12 @@ def _is_fragment(request):
     return "HX-Current-URL" in request.headers
 
 
-def _still_open(session):
+def _still_open(session, *, in_background):
+    """Whether the session goes on. A page that asks for news by itself is no activity of its operator."""
     now = time.time()
     begun, seen = session.setdefault("begun", now), session.setdefault("seen", now)
     if session_is_over(begun, seen):
         return False
-    if now - seen > 60:  # to write it at every request would cost a statement each
+    if now - seen > 60 and not in_background:  # to write it at every request would cost a statement each
         session["seen"] = now
     return True

@@ -243,7 +243,7 @@ class OperatorManager(BaseUserManager.from_queryset(Rows)):
 class Operator(AbstractBaseUser, Record):
     """A person's login (P-1.4). Rights come from appointments only."""
 
-    login = models.CharField("登录名", max_length=40)
+    login = models.CharField("登录名", max_length=40, unique=True)
     login_key = models.CharField("登录名比对", max_length=40, unique=True, blank=True, editable=False)
     name = models.CharField("姓名", max_length=60)
     phone = SealedField(
@@ -259,8 +259,8 @@ class Operator(AbstractBaseUser, Record):
     organisation = models.ForeignKey(Organisation, models.PROTECT, verbose_name="所属单位")
     enabled = models.BooleanField("启用", default=True)
     ends_on = models.DateField("有效期至", null=True, blank=True)
-    must_change_password = models.BooleanField("须改密码", default=True)
-    password_at = models.DateTimeField("密码更新时间", null=True, editable=False)
+    must_change_password = models.BooleanField("须改口令", default=True)
+    password_at = models.DateTimeField("口令更新时间", null=True, editable=False)
     # Encoded like the password, the latest first: none of them may come again (SEC-1).
     old_passwords = ArrayField(models.CharField(max_length=128), default=list, blank=True, editable=False)
 
@@ -432,4 +432,4 @@ class SignIn(models.Model):
         ]
 
     def __str__(self):
-        return f"{self.login} {self.at:%Y-%m-%d %H:%M:%S}"
+        return f"{self.login} {timezone.localtime(self.at):%Y-%m-%d %H:%M:%S}"

@@ -36,7 +36,14 @@ def parameters(request):
     return render(request, "directory/parameters.html", {"groups": groups})
 
 
-GROUPS = {"signin": "登录", "password": "口令", "people": "常住人口", "files": "文件", "import": "导入"}
+GROUPS = {
+    "signin": "登录",
+    "password": "口令",
+    "people": "常住人口",
+    "files": "文件",
+    "import": "导入",
+    "sms": "短信",
+}
 
 
 class EntryForm(forms.Form):

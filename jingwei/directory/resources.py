@@ -298,6 +298,19 @@ class OperatorResource(Resource):
         return acts.delete_operator(actor, obj)
 
 
+class RolesField(forms.ModelMultipleChoiceField):
+    """Roles to hold, each with what it is for."""
+
+    widget = forms.CheckboxSelectMultiple
+    is_wide = True
+
+    def __init__(self, roles):
+        super().__init__(roles, label="角色", required=False)
+
+    def label_from_instance(self, role):
+        return f"{role.name}　{role.note}"
+
+
 class AppointmentResource(Resource):
     name = "appointments"
     label = "任职授权"
@@ -305,6 +318,7 @@ class AppointmentResource(Resource):
     model = Appointment
     actions = ["view", "add", "change", "delete", "export"]
     fields = ["operator", "organisation", "post", "roles", "starts_on", "ends_on"]
+    form_fields = {"roles": lambda actor: RolesField(Role.objects.filter(enabled=True))}
     columns = ["operator", "organisation", "post", "roles", "starts_on", "ends_on"]
     order = ["organisation__path", "pk"]
     search = ["operator__name", "operator__login", "organisation__name"]
@@ -423,6 +437,13 @@ def _changes(entry):
     return "；".join([*words, *(f"{name}：{value}" for name, value in detail.items())])
 
 
+def _resource_label(entry):
+    from jingwei import menu  # it imports this module
+
+    found = menu.resources().get(entry.resource)
+    return found.label if found else entry.resource
+
+
 class LogResource(Resource):
     name = "logs"
     label = "操作日志"
@@ -439,7 +460,7 @@ class LogResource(Resource):
         "login",
         "organisation",
         "act",
-        "resource",
+        Column("resource", "对象类别", _resource_label, "resource", ["resource"]),
         "label",
         Column("detail", "内容", _changes, "", ["detail"]),
         "result",

@@ -268,7 +268,7 @@ def ensure_personas():
         if persona.role:
             appointment = Appointment.objects.create(operator=operator, organisation=office)
             appointment.roles.set(Role.objects.filter(name=persona.role))
-        audit.record(SETUP, "新增", operator, resource="operators", reason="演示账号", role=persona.role)
+        audit.record(SETUP, "新增", operator, resource="operators", reason="演示账号", 角色=persona.role)
         made.append((persona, password))
     if made:
         _tell_logins(made)

@@ -4,9 +4,10 @@ import django.contrib.postgres.fields
 import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
-import jingwei.base.codes
 from django.conf import settings
 from django.db import migrations, models
+
+import jingwei.base.codes
 
 
 class Migration(migrations.Migration):
@@ -107,14 +108,14 @@ class Migration(migrations.Migration):
                 ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='更新时间')),
                 ('password', models.CharField(max_length=128, verbose_name='password')),
                 ('last_login', models.DateTimeField(blank=True, null=True, verbose_name='last login')),
-                ('login', models.CharField(max_length=40, verbose_name='登录名')),
+                ('login', models.CharField(max_length=40, unique=True, verbose_name='登录名')),
                 ('login_key', models.CharField(blank=True, editable=False, max_length=40, unique=True, verbose_name='登录名比对')),
                 ('name', models.CharField(max_length=60, verbose_name='姓名')),
                 ('phone', models.BinaryField(blank=True, null=True, verbose_name='联系电话')),
                 ('enabled', models.BooleanField(default=True, verbose_name='启用')),
                 ('ends_on', models.DateField(blank=True, null=True, verbose_name='有效期至')),
-                ('must_change_password', models.BooleanField(default=True, verbose_name='须改密码')),
-                ('password_at', models.DateTimeField(editable=False, null=True, verbose_name='密码更新时间')),
+                ('must_change_password', models.BooleanField(default=True, verbose_name='须改口令')),
+                ('password_at', models.DateTimeField(editable=False, null=True, verbose_name='口令更新时间')),
                 ('old_passwords', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=128), blank=True, default=list, editable=False, size=None)),
                 ('organisation', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='directory.organisation', verbose_name='所属单位')),
             ],

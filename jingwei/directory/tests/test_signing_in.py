@@ -282,6 +282,19 @@ def test_a_session_ends_idle_or_old(village, name, seconds):
 
 
 @pytest.mark.req("SEC-3")
+def test_a_page_that_asks_for_news_by_itself_keeps_no_session_alive(village):
+    browser = village.client
+    browser.get("/")
+    session = browser.session
+    session["seen"] = time.time() - 29 * 60
+    session.save()
+    browser.get("/badges/", headers={"X-Background": "1"})
+    assert browser.session["seen"] == session["seen"]
+    browser.get("/")
+    assert browser.session["seen"] > session["seen"]
+
+
+@pytest.mark.req("SEC-3")
 def test_signing_out_makes_the_cookie_worthless(village):
     browser = village.client
     cookie = browser.cookies[settings.SESSION_COOKIE_NAME].value
