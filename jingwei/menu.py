@@ -2,13 +2,17 @@
 
 from functools import cache
 
+from jingwei.base import loading
 from jingwei.base.resource import Page, Resource, System
 from jingwei.base.sheets import Sheet, sheet_of
-from jingwei.desk import job_pages, jobs, unmasking
+from jingwei.desk import files, job_pages, jobs, unmasking
 from jingwei.directory import menus
 from jingwei.directory import pages as directory_pages
 from jingwei.directory import parameters as directory_parameters
 from jingwei.directory import resources as directory
+from jingwei.messages import actions as messages_actions
+from jingwei.messages import pages as messages_pages
+from jingwei.messages import resources as messages
 from jingwei.people import pages as people_pages
 from jingwei.people import queries as people_queries
 from jingwei.people import resources as people
@@ -22,6 +26,7 @@ SYSTEMS = [
         "users",
         [*people.RESOURCES, *testing.RESOURCES, *people_pages.PAGES, *testing_pages.PAGES],
     ),
+    System("messages", "短信", "message", [*messages_pages.PAGES, *messages.RESOURCES]),
     System(
         "administration",
         "系统管理",
@@ -43,7 +48,10 @@ SYSTEMS = [
 PARAMETERS = [
     *directory_parameters.PARAMETERS,
     *people_queries.PARAMETERS,
-    jobs.KEEP_DAYS,
+    *messages_actions.PARAMETERS,
+    *loading.PARAMETERS,
+    *files.PARAMETERS,
+    *jobs.PARAMETERS,
     *unmasking.PARAMETERS,
 ]
 

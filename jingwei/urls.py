@@ -5,6 +5,8 @@ from django.db import connection
 from django.http import HttpResponse
 from django.urls import include, path
 
+from jingwei.messages.callback import receive
+
 
 @login_not_required
 def health(request):
@@ -16,6 +18,7 @@ def health(request):
 
 urlpatterns = [
     path("healthz", health),
+    path("gateway/sms/", receive),
     path("", include("jingwei.directory.urls")),
     path("", include("jingwei.desk.urls")),
 ]

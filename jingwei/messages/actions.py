@@ -15,6 +15,7 @@ from procrastinate.tasks import configure_task
 
 from jingwei.base import audit
 from jingwei.base.access import platform_actor
+from jingwei.base.copying import copy_into
 from jingwei.base.crypto import provider
 from jingwei.base.parameters import Parameter
 from jingwei.base.saving import touch
@@ -127,12 +128,20 @@ def send(
 
 @transaction.atomic
 def send_group(
-    actor, template, *, receivers: Iterable[Receiver], label, values=None, key="", not_before=None
+    actor,
+    template,
+    *,
+    receivers: Iterable[Receiver],
+    label,
+    values=None,
+    key="",
+    not_before=None,
+    organisation_id=None,
 ) -> SmsBatch:
     """Have a message sent to many, each number once; `label` says to whom in the operator's words.
 
-    More than RELEASE_ABOVE receivers wait for `release`. `key` as in `send`. Who has no mobile number is left
-    out and counted; ValidationError if that leaves nobody.
+    More than RELEASE_ABOVE receivers wait for `release`. Who has no mobile number is left out and counted;
+    ValidationError if that leaves nobody. The rest is as in `send`.
     """
     require_enabled(template)
     values = dict(values or {})
@@ -158,49 +167,57 @@ def send_group(
             "state": SmsBatch.HELD if held else SmsBatch.RELEASED,
             "released_at": None if held else now,
             "sender": actor.name,
-            "organisation_id": actor.organisation_id,
+            "organisation_id": organisation_id or actor.organisation_id,
             "created_by": actor.operator_id,
         },
     )
     if not new:
         return batch
-    own = [{NAME: receiver.name, **values, **receiver.values} for receiver in chosen.values()]
-    filled = [preview(template, each) for each in own]
-    columns = {
-        "receiver": list(chosen),
-        "content": [each.text for each in filled],
-        "values": [kept_values(template, each) for each in own],
-    }
-    sealed = {
-        name: provider().encrypt(SmsMessage._meta.get_field(name).sealing, [text or None for text in column])
-        for name, column in columns.items()
-    }
-    SmsMessage.objects.bulk_create(
-        (
-            SmsMessage(
-                key=f"{batch.key}/{index}",
-                template=template,
-                batch=batch,
-                receiver=sealed["receiver"][index],
-                name=receiver.name,
-                content=sealed["content"][index],
-                shown=filled[index].shown,
-                values=sealed["values"][index],
-                parts=filled[index].parts,
-                state=SmsMessage.HELD if held else SmsMessage.WAITING,
-                not_before=not_before or now,
-                organisation_id=actor.organisation_id,
-                sender=actor.name,
-                created_by=actor.operator_id,
-            )
-            for index, receiver in enumerate(chosen.values())
-        ),
-        batch_size=2000,
-    )
+    _write_messages(batch, chosen, values, not_before or now)
     audit.record(actor, "群发短信", batch, resource="sms-batches", count=batch.count, content=batch.shown)
     if not held:
         wake()
     return batch
+
+
+def _write_messages(batch, chosen, values, not_before):
+    """The messages of a batch, by COPY: `chosen` is {number: receiver}."""
+    template = batch.template
+    own = [{NAME: receiver.name, **values, **receiver.values} for receiver in chosen.values()]
+    filled = [preview(template, each) for each in own]
+    sealed = {
+        "receiver": list(chosen),
+        "content": [each.text for each in filled],
+        "values": [kept_values(template, each) or None for each in own],
+    }
+    frame = pl.DataFrame(
+        {
+            "uid": [uuid.uuid4().hex for _ in chosen],
+            "key": [f"{batch.key}/{index}" for index in range(len(chosen))],
+            "name": [receiver.name[:60] for receiver in chosen.values()],
+            "shown": [each.shown for each in filled],
+            "parts": [each.parts for each in filled],
+            **{name: pl.Series(_seal(name, texts), dtype=pl.Binary) for name, texts in sealed.items()},
+        }
+    ).with_columns(
+        template_id=template.pk,
+        batch_id=batch.pk,
+        state=pl.lit(SmsMessage.HELD if batch.state == SmsBatch.HELD else SmsMessage.WAITING),
+        attempts=0,
+        not_before=not_before,
+        gateway=pl.lit(""),
+        gateway_ids=pl.lit([], dtype=pl.List(pl.String)),
+        error=pl.lit(""),
+        organisation_id=pl.lit(batch.organisation_id, dtype=pl.Int64),
+        sender=pl.lit(batch.sender),
+        created_at=batch.created_at,
+        created_by=pl.lit(batch.created_by, dtype=pl.Int64),
+    )
+    copy_into(SmsMessage._meta.db_table, frame)
+
+
+def _seal(name, texts):
+    return provider().encrypt(SmsMessage._meta.get_field(name).sealing, texts)
 
 
 @transaction.atomic
@@ -250,12 +267,11 @@ def cancel(actor, message):
 def resend(actor, message) -> SmsMessage:
     """Send a message that did not arrive once more, as a new SMS that names the old one.
 
-    It is the operator who decides it, once per message: the old one keeps its own record. For a message in
-    doubt that means the receiver may get it twice.
+    Once per message: the old one keeps its own record.
     """
     message = SmsMessage.objects.select_for_update().get(pk=message.pk)
-    if message.state not in (SmsMessage.FAILED, SmsMessage.UNSURE):
-        raise ValidationError(f"该短信{message.state}，只有失败或待核实的短信可以重发")
+    if message.state != SmsMessage.FAILED:
+        raise ValidationError(f"该短信{message.state}，只有失败的短信可以重发")
     if hasattr(message, "resent"):
         raise ValidationError("该短信已重发过，请在重发的那条上操作")
     again = SmsMessage.objects.create(
@@ -269,6 +285,22 @@ def resend(actor, message) -> SmsMessage:
     audit.record(actor, "重发短信", again, resource="sms-messages", content=again.shown)
     wake()
     return again
+
+
+@transaction.atomic
+def settle(actor, message, *, arrived: str):
+    """Say of a message in doubt whether it arrived, "yes" or "no", as the operator found out."""
+    message = SmsMessage.objects.select_for_update().get(pk=message.pk)
+    if message.state != SmsMessage.UNSURE:
+        raise ValidationError(f"该短信{message.state}，只有待核实的短信需要核实")
+    if arrived == "yes":
+        message.state, message.error = SmsMessage.DELIVERED, ""
+        message.delivered_at = timezone.now()
+        message.sent_at = message.sent_at or message.delivered_at
+    else:
+        message.state, message.error = SmsMessage.FAILED, "经核实对方未收到"
+    message.save(update_fields=["state", "error", "sent_at", "delivered_at"])
+    audit.record(actor, "核实短信", message, resource="sms-messages", outcome=message.state)
 
 
 @transaction.atomic

@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ("directory", "0002_three_administrators"),
+        ("directory", "0001_initial"),
     ]
 
     operations = [

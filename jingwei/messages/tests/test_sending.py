@@ -325,7 +325,7 @@ def test_what_waits_is_cancelled_and_what_has_gone_is_not(village, template):
 @pytest.mark.req("P-7.2")
 def test_a_failed_message_is_sent_again_as_another(village, template):
     message = actions.send(village.actor, template, to=PHONE, values=VALUES, key="alert/1")
-    with pytest.raises(ValidationError, match="只有失败或待核实的短信可以重发"):
+    with pytest.raises(ValidationError, match="只有失败的短信可以重发"):
         actions.resend(village.actor, message)
     SmsMessage.objects.update(state=SmsMessage.FAILED, error="空号")
     again = actions.resend(village.actor, message)
@@ -335,3 +335,18 @@ def test_a_failed_message_is_sent_again_as_another(village, template):
     assert (message.state, message.error) == (SmsMessage.FAILED, "空号")
     with pytest.raises(ValidationError, match="已重发过"):
         actions.resend(village.actor, message)
+
+
+@pytest.mark.req("P-7.2")
+@pytest.mark.parametrize(("arrived", "state"), [("yes", SmsMessage.DELIVERED), ("no", SmsMessage.FAILED)])
+def test_a_message_in_doubt_is_settled_by_whoever_found_out(village, template, arrived, state):
+    message = actions.send(village.actor, template, to=PHONE, values=VALUES)
+    with pytest.raises(ValidationError, match="只有待核实的短信需要核实"):
+        actions.settle(village.actor, message, arrived=arrived)
+    SmsMessage.objects.update(state=SmsMessage.UNSURE)
+    with pytest.raises(ValidationError, match="只有失败的短信可以重发"):
+        actions.resend(village.actor, message)
+    actions.settle(village.actor, message, arrived=arrived)
+    message.refresh_from_db()
+    assert message.state == state
+    assert LogEntry.objects.filter(act="核实短信").count() == 1
