@@ -230,13 +230,17 @@ def _chunk_counts(outcome):
 
 @transaction.atomic
 def close(actor, record: Load, state, counts: dict | None = None, reason=""):
-    """End a load: state, counts and its line in the operation log. `counts` default to those of its chunks."""
+    """End a load: state, counts and its line in the operation log. `counts` default to those of its chunks.
+
+    At most MOST_KEPT messages of each kind are kept; the instance at hand has them all.
+    """
     if counts is None:
         chunks = list(record.chunks.values_list("counts", flat=True))
         counts = {name: sum(chunk[name] for chunk in chunks) for name in ("added", "changed", "unchanged")}
     record.state = state
     record.counts = counts | {name: counts[name][:MOST_KEPT] for name in _LISTS if name in counts}
     record.save(update_fields=["state", "counts", "mapping"])
+    record.counts = counts
     told = {name: value for name, value in counts.items() if name not in _LISTS}
     audit.record(
         actor,
@@ -289,6 +293,8 @@ def prepare(
                 break
     prepared.refused = pl.concat([prepared.refused, *refused])
     prepared.warnings = pl.concat([prepared.warnings, *warnings])
+    if not prepared.read:
+        raise reading.Unreadable(f"第 {prepared.outline.row} 行的表头下面没有数据；请填写后再导入")
     _merge_repetitions(sheet, prepared, hashes_of)
     return prepared
 
@@ -301,8 +307,6 @@ def _now(today):
 
 def _merge_repetitions(sheet, prepared, hashes_of):
     """Make rows of one key one row, where the first of them stands: a later non-empty value wins (CL-6.2)."""
-    if not hashes_of:
-        return
     key, hashed = list(sheet.key), pl.concat(hashes_of)
     prepared.rows = len(hashed)
     repeated = hashed.is_duplicated()

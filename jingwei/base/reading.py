@@ -66,6 +66,9 @@ _ZIP = b"PK\x03\x04"
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ASK_XLSX = "请用 Excel 或 WPS 打开后另存为 .xlsx 再导入"
 # In the first filled cell of a row: a total of the rows above, or the example of a template.
+# Columns of templates and error workbooks that hold no data.
+NUMBER, REASON = "序号", "错误原因"
+_OURS = (NUMBER, REASON)
 _NO_ROW = r"^(?:(?:本页|本表|全部|全表)?[合总小共]\s*计(?:\s*[:：].*|\s*[0-9]*\s*人?)?|总数|示例|例)$"
 
 
@@ -255,12 +258,17 @@ class _Child:
         return message
 
 
+def limit(memory: int):
+    """Bound what this process may use: `memory` in bytes, and the time of the processor."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
+
+
 def _main():
     """The child: the file is its standard input, what to do its argument."""
     asked = json.loads(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_AS, (asked["memory"], asked["memory"]))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
+    limit(asked["memory"])
     out = sys.stdout.buffer
 
     def say(**message):
@@ -322,7 +330,7 @@ def _open(path, kind, wanted, mapping):
         top.mapping = {letter: name for letter, name in mapping.items() if letter in top.headings and name}
     top.problems = _problems(top, wanted)
     unused = [
-        text for letter, text in top.headings.items() if letter not in top.mapping and _plain(text) != "序号"
+        text for letter, text in top.headings.items() if letter not in top.mapping and text not in _OURS
     ]
     if unused:
         top.notes.append(f"没有用到的列：{'、'.join(unused)}")
