@@ -3,7 +3,6 @@
 from functools import cache
 
 from jingwei.base import loading
-from jingwei.base import loading
 from jingwei.base.resource import Page, Resource, System
 from jingwei.base.sheets import Sheet, sheet_of
 from jingwei.desk import files, job_pages, jobs, unmasking

@@ -220,7 +220,7 @@ class _InMemory(ExcelWriter):
 
 
 def _main():
-    """The process that colours: what to do on its standard input, the workbook by its path, the result out."""
+    """The process that colours: what to do on its standard input, the workbook by its path."""
     asked = json.load(sys.stdin)
     reading.limit(asked["memory"])
     with open(sys.argv[1], "rb") as file:
