@@ -5,6 +5,7 @@ a `Server`, the first starts it, the last to leave stops it. A server that outli
 what a killed one left behind is cleared away, and PostgreSQL recovers everything that was committed.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import hashlib
@@ -115,8 +116,9 @@ class Server:
             postmaster = self._postmaster()
             if postmaster is None:
                 break
-            postmaster.send_signal(sent)
+            self._send(postmaster, sent)
             self._wait(postmaster, seconds)
+        self._clear_remains()
         if socket_folder(self.folder) != self.folder:
             shutil.rmtree(socket_folder(self.folder), ignore_errors=True)
 
@@ -156,7 +158,7 @@ class Server:
 
     def _launch(self):
         sockets = socket_folder(self.folder)
-        self._clear_remains(sockets)
+        self._clear_remains()
         if sockets != self.folder:
             self._own_folder(sockets)
         if self.log.exists():
@@ -173,18 +175,18 @@ class Server:
             )
         return psutil.Process(self._child.pid)
 
-    def _clear_remains(self, sockets):
+    def _clear_remains(self):
         """Remove what a killed server leaves: children that still hold its memory, and its pid files."""
         orphans = [process for process in psutil.process_iter() if self._is_ours(process)]
         for sent in [signal.SIGTERM, signal.SIGQUIT, signal.SIGKILL]:
             # They notice the death of the postmaster by themselves, unless they are busy.
             _, orphans = psutil.wait_procs(orphans, timeout=2)
             for process in orphans:
-                process.send_signal(sent)
+                self._send(process, sent)
         psutil.wait_procs(orphans, timeout=5)
         # The number in them may by now belong to a stranger, for whose sake PostgreSQL would refuse to start.
         (self.folder / "postmaster.pid").unlink(missing_ok=True)
-        (sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
+        (socket_folder(self.folder) / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 
     def _own_folder(self, sockets):
         owner = self.folder.stat()
@@ -236,11 +238,13 @@ class Server:
         except psutil.Error:
             return False
 
+    def _send(self, process, sent):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(sent)
+
     def _wait(self, process, seconds):
-        try:
+        with contextlib.suppress(psutil.TimeoutExpired):
             process.wait(seconds)
-        except psutil.TimeoutExpired:
-            pass
 
 
 def _system_user():
