@@ -11,6 +11,7 @@ The names that stand in the statements are those of our models, quoted; every va
 import json
 from dataclasses import dataclass, field
 
+import pghistory
 import polars as pl
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import IntegrityError, connection, models, transaction
@@ -289,11 +290,12 @@ def _change(actor, table, record, changed):
             )
             moves = cursor.fetchall()
         assigned = ", ".join(f"{quote(f.column)} = changed.{quote(f.column)}" for f in table.written.values())
-        cursor.execute(
-            f"UPDATE {table.name} m SET {assigned}, version = m.version + 1, updated_at = %s "
-            f"FROM changed WHERE m.{pk} = changed.{pk}",
-            [timezone.now()],
-        )
+        with pghistory.context(name=actor.name, act="导入"):
+            cursor.execute(
+                f"UPDATE {table.name} m SET {assigned}, version = m.version + 1, updated_at = %s "
+                f"FROM changed WHERE m.{pk} = changed.{pk}",
+                [timezone.now()],
+            )
         cursor.execute("DROP TABLE changed")
     if moves:
         sheet.on_change(actor, moves, f"导入：{record.file_name}"[:200])
@@ -405,12 +407,13 @@ def undo(actor, table: Table, record: Load) -> tuple[int, int, list[dict]]:
             )
             moves = cursor.fetchall()
         assigned = ", ".join(f"{quote(f.column)} = old.{quote(f.column)}" for f in columns)
-        cursor.execute(
-            f"UPDATE {table.name} m SET {assigned}, version = m.version + 1, updated_at = %s "
-            f"FROM {before} WHERE {chosen}",
-            [timezone.now(), record.pk, changed],
-        )
-        cursor.execute(f"DELETE FROM {table.name} WHERE {pk} = ANY(%s)", [added])
+        with pghistory.context(name=actor.name, act="撤销导入"):
+            cursor.execute(
+                f"UPDATE {table.name} m SET {assigned}, version = m.version + 1, updated_at = %s "
+                f"FROM {before} WHERE {chosen}",
+                [timezone.now(), record.pk, changed],
+            )
+            cursor.execute(f"DELETE FROM {table.name} WHERE {pk} = ANY(%s)", [added])
     if moves:
         sheet.on_change(actor, moves, f"撤销导入：{record.file_name}"[:200])
     labels = {row.pk: str(row) for row in sheet.model.objects.filter(pk__in=reasons)}

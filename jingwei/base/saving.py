@@ -1,5 +1,6 @@
 """One row in: rule, write, still mine?, audit, in one transaction (architecture §4, "one row")."""
 
+import pghistory
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import F
@@ -50,7 +51,8 @@ def save_record(actor, obj, *, resource, values=None, version=None, reason="", a
         obj.save(force_insert=True)
     else:
         obj.version += 1
-        obj.save(force_update=True)
+        with pghistory.context(name=actor.name):
+            obj.save(force_update=True)
     for name, value in many.items():
         old = [] if adding else list(getattr(obj, name).all())
         getattr(obj, name).set(value)
@@ -75,7 +77,8 @@ def delete_record(actor, obj, *, resource, reason=""):
     """Delete one record and log it; ValidationError names what still refers to it."""
     label, pk = str(obj), obj.pk
     try:
-        obj.delete()
+        with pghistory.context(name=actor.name):
+            obj.delete()
     except models.ProtectedError as error:
         kinds = sorted({str(o._meta.verbose_name) for o in error.protected_objects})
         raise ValidationError(

@@ -31,11 +31,14 @@ def history_of(resource, row) -> list[Change]:
     ]
     # An import leaves one line in the log for all its rows; the old rows that the database kept say the rest.
     newer = row
-    for event in row.events.order_by("-pgh_id")[:LENGTH] if hasattr(row, "events") else ():
+    events = row.events.select_related("pgh_context").order_by("-pgh_id") if hasattr(row, "events") else ()
+    for event in events[:LENGTH]:
         logged = any(abs(change.at - event.pgh_created_at) < TOGETHER for change in found)
         changes = {} if logged else _differences(resource, event, newer)
         if changes:
-            found.append(Change(event.pgh_created_at, "", "批量更新", changes=changes))
+            told = event.pgh_context.metadata if event.pgh_context else {}
+            who, act = told.get("name", ""), told.get("act", "批量更新")
+            found.append(Change(event.pgh_created_at, who, act, changes=changes))
         newer = event
     return sorted(found, key=lambda change: change.at, reverse=True)
 

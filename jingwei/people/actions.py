@@ -35,7 +35,7 @@ def save_person(actor, person, *, values, version=None):
     if (known := holder_of(doc_type, number)) and known != person:
         raise Registered(known)
     try:
-        with transaction.atomic(), pghistory.context(name=actor.name):
+        with transaction.atomic():
             save_record(actor, person, resource="people", values=values, version=version)
     except IntegrityError:  # registered by somebody else at this very moment
         if known := holder_of(doc_type, number):

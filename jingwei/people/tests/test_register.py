@@ -8,8 +8,10 @@ from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from jingwei.base.columns import Context
+from jingwei.base.loading import load
 from jingwei.base.models import LogEntry
 from jingwei.base.sheets import clean_row
+from jingwei.desk.history import history_of
 from jingwei.directory.models import Region
 from jingwei.people import actions
 from jingwei.people.models import Dose, Person, Transfer
@@ -199,3 +201,19 @@ def test_a_dose_is_given_once_and_not_tomorrow(village):
     with pytest.raises(ValidationError, match="晚于今天"):
         actions.vaccinate(village.actor, someone, dose=2, on=timezone.localdate() + timedelta(days=1))
     assert someone.doses.count() == 1
+
+
+@pytest.mark.req("CL-3.6", "CL-6.3")
+def test_what_an_import_overwrote_stands_in_the_history_with_who_did_it(village, tmp_path):
+    someone = person(occupation="务农")
+    sheet = tmp_path / "摸排表.csv"
+    sheet.write_text(
+        "村/社区,姓名,证件类型,证件号,工作单位\n"
+        f"上埔社区,{someone.name},居民身份证,{someone.number.clear()},快递员\n",
+        encoding="utf-8",
+    )
+    load(village.actor, RosterSheet(), sheet, today=timezone.localdate())
+    someone.refresh_from_db()
+    [change] = history_of(PEOPLE, someone)
+    assert (change.who, change.act) == (village.operator.name, "导入")
+    assert change.changes == {"单位（从业情况）": ["务农", "快递员"]}
