@@ -192,13 +192,12 @@ def _wish(asked) -> Wish:
     query = asked.get("query")
     if query is None:
         query = asked.copy()
-        for name in ("pk", "csrfmiddlewaretoken"):
-            query.pop(name, None)
+        query.pop("pk", None)
         query = query.urlencode()
-    keys = asked.getlist("pk") if asked.get("rows", "chosen") == "chosen" else []
+    chosen = "all" not in asked and asked.get("rows", "chosen") == "chosen"
     return Wish(
         query=query,
-        keys=keys,
+        keys=asked.getlist("pk") if chosen else [],
         format=asked["format"] if asked.get("format") in FORMATS else "xlsx",
         everything=asked.get("columns") == "all",
         clear="clear" in asked,

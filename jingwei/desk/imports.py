@@ -22,7 +22,7 @@ from django.utils import timezone
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from jingwei.base import loading, reading
+from jingwei.base import loading, reading, workbooks
 from jingwei.base.models import ColumnMapping, Load
 from jingwei.base.reading import Outline, Unreadable
 from jingwei.base.sheets import sheet_of
@@ -31,7 +31,8 @@ from jingwei.desk.guard import is_fragment, require
 from jingwei.desk.tables import Xlsx
 
 PREVIEWED = 20_000  # rows of a file that the preview tries
-SHOWN = 50  # messages on a page
+FIRST = 10  # messages shown with a preview
+SHOWN = 50  # messages on a page of the result
 EARLIER = 10  # loads listed under the upload
 UNDO_WORD = "撤销"  # typed to confirm
 
@@ -126,7 +127,7 @@ def take(actor, sheet, uploaded, *, mode, bad, too_big=False) -> Load:
         organisation=actor.organisation_id,
     )
     _keep_outline(load, outline)
-    if not outline.problems and (remembered or not _unused(outline)):
+    if not outline.problems and (remembered or not _in_doubt(outline)):
         start_preview(actor, load)
     return load
 
@@ -146,6 +147,14 @@ def _unused(outline):
     return [letter for letter in outline.headings if letter not in outline.mapping]
 
 
+def _in_doubt(outline):
+    """Whether a column with something in it would be left aside: the operator should see that first."""
+    filled = {
+        letter for row in outline.sample for letter, text in zip(outline.headings, row, strict=True) if text
+    }
+    return any(letter in filled and outline.headings[letter] != "序号" for letter in _unused(outline))
+
+
 def _headings(outline):
     return sha256(json.dumps(outline.headings, sort_keys=True).encode()).hexdigest()
 
@@ -162,8 +171,6 @@ def _remembered(actor, sheet, outline):
 def template(request, resource):
     """The workbook to fill in: headings, drop-downs, notes and an example row."""
     require(request, resource, "import")
-    from jingwei.base import workbooks
-
     sheet = sheet_or_404(resource)
     response = HttpResponse(workbooks.template(sheet), content_type=Xlsx.content_type)
     response.headers["Content-Disposition"] = content_disposition_header(True, f"{sheet.label}导入模板.xlsx")
@@ -283,7 +290,7 @@ def preview(resource, actor, job, report) -> dict:
             most=PREVIEWED,
             progress=report,
         )
-    load.preview |= {name: load.preview[name][:SHOWN] for name in ("rejected", "warnings")}
+    load.preview |= {name: load.preview[name][:FIRST] for name in ("rejected", "warnings")}
     load.save(update_fields=["preview"])
     return {"message": "预览完成，请确认导入。"}
 
@@ -376,7 +383,8 @@ def load_file(resource, actor, job, report) -> dict:
     try:
         with files.clear_path(load.file) as path, readable():
             load = loading.load(actor, sheet, path, record=load, progress=report)
-            refused, _ = load.messages
+            # A load that was through before, and whose job is only tried again, has no messages any more.
+            refused, _ = getattr(load, "messages", ([], []))
             if len(refused):
                 load.error_file = _error_file(sheet, load, path, refused)
     except jobs.Cancelled:
@@ -387,8 +395,6 @@ def load_file(resource, actor, job, report) -> dict:
 
 
 def _error_file(sheet, load, path, refused):
-    from jingwei.base import workbooks
-
     stem = load.file_name.rpartition(".")[0] or load.file_name
     with files.create(load.owner, f"{stem}-错误行.xlsx") as file:
         workbooks.write_errors(file, path, sheet, load.outline, refused)

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
+from openpyxl import load_workbook
 
 from jingwei.base.models import ColumnMapping, Job, Load, LogEntry, StoredFile
 from jingwei.desk import files, imports, jobs, tasks
@@ -268,6 +269,48 @@ def test_a_load_adds_changes_and_tells_what_came_of_it(clerk):
     assert "不是有效的电话号码" in warnings
     [line] = LogEntry.objects.filter(act="导入")
     assert (line.operator, line.result) == (clerk.persona.operator.pk, "成功")
+
+
+@pytest.mark.req("P-5.3", "CL-6.4")
+@pytest.mark.django_db
+def test_the_error_rows_come_back_as_a_workbook_that_loads_once_it_is_corrected(clerk):
+    clerk.load_all(row("甲"), row("", 证件号=(wanted := number())), row("乙"))
+    answer = clerk.client.get(f"/files/{clerk.load.error_file_id}/")
+    assert (
+        "filename*=utf-8''%E5%90%8D%E5%8D%95-%E9%94%99%E8%AF%AF%E8%A1%8C.xlsx"
+        in answer["Content-Disposition"]
+    )
+    book = load_workbook(io.BytesIO(b"".join(answer.streaming_content)))
+    cells = [cell for line in book.active.iter_rows() for cell in line]
+    assert not {"甲", "乙"} & {cell.value for cell in cells}
+    [number_cell] = [cell for cell in cells if cell.value == wanted]
+    number_cell.offset(column=-2).value = "丙"
+    corrected = io.BytesIO()
+    book.save(corrected)
+    clerk.upload(SimpleUploadedFile("改好.xlsx", corrected.getvalue()))
+    if clerk.load.job is None:
+        clerk.post("mapping", **{f"column-{letter}": name for letter, name in clerk.load.mapping.items()})
+    clerk.work()
+    clerk.post("confirm")
+    clerk.work()
+    assert sorted(Person.objects.values_list("name", flat=True)) == sorted(["甲", "乙", "丙"])
+
+
+@pytest.mark.req("P-5.3")
+@pytest.mark.django_db
+def test_the_template_loads_as_it_is_filled_in(clerk):
+    book = load_workbook(io.BytesIO(clerk.client.get(f"{UPLOAD}template/").content))
+    page = book.active
+    places = {cell.value: cell.column for cell in page[1]}
+    for heading, value in zip(HEADINGS, row("甲"), strict=True):
+        page.cell(page.max_row + (heading == HEADINGS[0]), places[heading]).value = value
+    filled = io.BytesIO()
+    book.save(filled)
+    clerk.upload(SimpleUploadedFile("名单.xlsx", filled.getvalue()))
+    clerk.work()
+    clerk.post("confirm")
+    clerk.work()
+    assert [one.name for one in Person.objects.all()] == ["甲"]
 
 
 @pytest.mark.req("P-5.3")
