@@ -1,19 +1,11 @@
 """What the sheets about people look like (CL-6.1)."""
 
-import polars as pl
-
-from jingwei.base.columns import RESIDENT_ID, Code, Date, DocType, IdNumber, Phone, Sex, Text, YesNo
-from jingwei.base.crypto import mac_numbers
-from jingwei.base.fields import grams_of
+from jingwei.base.columns import Code, Date, DocType, IdNumber, Phone, Sex, Text, YesNo
 from jingwei.base.sheets import Sheet, SheetColumn
 from jingwei.directory.columns import Town, Village
-from jingwei.kit import idcard
-from jingwei.kit.text import fold
 from jingwei.people.actions import note_transfers
+from jingwei.people.following import FOLLOWING, following
 from jingwei.people.models import Person
-
-# Types of documents whose number tells birth date and sex (CL-3.2).
-TELLING = [RESIDENT_ID, "112", "811"]
 
 
 class RosterSheet(Sheet):
@@ -169,7 +161,7 @@ class RosterSheet(Sheet):
         ),
     ]
     key = ("doc_type", "number")
-    derived = ("sex", "birth_date", "household", "grams")
+    derived = FOLLOWING
     watched = "region"
     elsewhere = "该证件号已在其他辖区登记，不能在此导入"
     notes = [
@@ -193,26 +185,7 @@ class RosterSheet(Sheet):
     }
 
     def derive(self, rows):
-        numbers = pl.select(pl.when(rows["doc_type"].is_in(TELLING)).then(rows["number"])).to_series()
-        return pl.DataFrame(
-            {
-                "sex": idcard.sexes(numbers).fill_null(rows["sex"]),
-                "birth_date": idcard.birth_dates(numbers).fill_null(rows["birth_date"]),
-                "household": _households(rows["address"]),
-                "grams": grams_of(
-                    [rows[name] for name in ("name", "address", "registered_address", "occupation")]
-                ),
-            }
-        )
+        return following(rows)
 
     def on_change(self, actor, changes, reason):
         note_transfers(actor, changes, reason=reason)
-
-
-def _households(addresses):
-    """A keyed digest of each address, Int64: who lives together has the same (CL-3.6)."""
-    frame = pl.DataFrame({"folded": fold(addresses)})
-    known = frame.drop_nulls().unique(maintain_order=True)
-    digests = mac_numbers("household", [text.encode() for text in known["folded"]], bits=64)
-    known = known.with_columns(household=pl.Series(digests, dtype=pl.Int64))
-    return frame.join(known, on="folded", how="left", maintain_order="left")["household"]

@@ -18,20 +18,31 @@ INSERT INTO testing_sample
 SELECT number, sampled_at, point, coalesce(lives.region_id, ''), name, institution, result, result_at, now()
 FROM arriving
 LEFT JOIN LATERAL (
-    SELECT region_id FROM people_person WHERE people_person.number = arriving.number ORDER BY id LIMIT 1
+    (SELECT region_id FROM people_person WHERE people_person.number = arriving.number ORDER BY id LIMIT 1)
+    UNION ALL
+    (SELECT region_id FROM people_personalias AS alias JOIN people_person ON people_person.id = person_id
+     WHERE alias.number = arriving.number ORDER BY alias.id)
+    LIMIT 1
 ) AS lives ON true
 ON CONFLICT DO NOTHING
 """
 
+# A person is known by the numbers of records merged into theirs as well.
 ROLL_UP = """
+WITH known AS NOT MATERIALIZED (
+    SELECT id, number FROM people_person
+    UNION ALL
+    SELECT person_id, number FROM people_personalias
+)
 UPDATE people_person
 SET sampled_at = latest.sampled_at, sample_result = latest.result, sample_point = latest.point
 FROM (
-    SELECT DISTINCT ON (number) number, sampled_at, result, point
-    FROM testing_sample WHERE number = ANY(%s)
-    ORDER BY number, sampled_at DESC, point
+    SELECT DISTINCT ON (id) id, sampled_at, result, point
+    FROM known JOIN testing_sample USING (number)
+    WHERE id = ANY(ARRAY(SELECT id FROM known WHERE number = ANY(%s)))
+    ORDER BY id, sampled_at DESC, point
 ) AS latest
-WHERE people_person.number = latest.number
+WHERE people_person.id = latest.id
   AND (people_person.sampled_at, sample_result, sample_point)
       IS DISTINCT FROM (latest.sampled_at, latest.result, latest.point)
 """

@@ -1,12 +1,13 @@
 """Samples on the desk: they come in by sheets and feeds, nobody types or changes one."""
 
 from jingwei.base.resource import Between, Contains, Exact, Moment, Panel, Region, Resource
+from jingwei.people.queries import numbers_of
 from jingwei.testing.models import Sample
 
 
 def samples_of(person):
     """The person's samples, the latest first."""
-    return Sample.objects.filter(number=person.number).order_by("-sampled_at")
+    return Sample.objects.filter(number__in=numbers_of(person)).order_by("-sampled_at")
 
 
 def told(sample):
