@@ -28,7 +28,7 @@ ADDED, CHANGED = "新增", "修改"
 THERE = "已登记；“只新增”方式不修改已有的记录"
 UNKNOWN = "还没有登记；“只修改”方式不新增记录"
 ZONE = "Asia/Shanghai"
-_ID, _VERSION = "__id", "__version"
+_ID = "__id"
 _TRIES = 5  # a form that registers the same thing at the same moment makes a chunk begin again
 
 
@@ -52,6 +52,7 @@ class Table:
         self.sheet = sheet
         self.meta = sheet.model._meta
         self.name = connection.ops.quote_name(self.meta.db_table)
+        self.pk = connection.ops.quote_name(self.meta.pk.column)
         self.fields = {column.name: self.meta.get_field(column.name) for column in sheet.stored}
         self.written = self.fields | {name: self.meta.get_field(name) for name in sheet.derived}
 
@@ -60,7 +61,7 @@ class Table:
         return ", ".join(connection.ops.quote_name(f.column) for f in fields)
 
     def find(self, rows: pl.DataFrame, *, lock=False) -> pl.DataFrame:
-        """The stored rows with the keys of `rows`: ROW, __id, __version and the sheet's columns in clear.
+        """The stored rows with the keys of `rows`: ROW, __id and the sheet's columns in clear.
 
         With `lock` they stay as they are until the end of the transaction.
         """
@@ -70,26 +71,34 @@ class Table:
         arrays = [_array(pl.concat([rows[ROW]] * len(key_ids)))]
         for key in keys:
             arrays.append(_array(pl.concat(as_stored(key, rows[key.name], key_id) for key_id in key_ids)))
+        found = self._find("m", "", arrays, lock)
+        if self.sheet.aliases:
+            model, owner = self.sheet.aliases
+            name, owner = map(connection.ops.quote_name, (model._meta.db_table, f"{owner}_id"))
+            found += self._find("a", f"JOIN {name} a ON a.{owner} = m.{self.pk}", arrays, lock)
+        schema = {ROW: pl.Int64, _ID: pl.Int64} | {name: _dtype(f) for name, f in self.fields.items()}
+        frame = pl.DataFrame(found, schema=schema, orient="row")
+        return frame.with_columns(as_clear(f, frame[name]) for name, f in self.fields.items())
+
+    def _find(self, keyed, join, arrays, lock):
+        """Rows by the key columns of `keyed`: "m" is the table itself, another one is brought by `join`."""
         quote = connection.ops.quote_name
-        names = ", ".join(quote(f"k{place}") for place in range(len(keys)))
+        keys = [self.fields[name] for name in self.sheet.key]
+        names = ", ".join(f"k{place}" for place in range(len(keys)))
         kinds = ", ".join(f"{_ARRAY}::{key.db_type(connection)}[]" for key in keys)
         equals = ["IS NOT DISTINCT FROM" if key.null else "=" for key in keys]
-        same = " AND ".join(f"m.{quote(key.column)} {equals[at]} k.k{at}" for at, key in enumerate(keys))
+        same = " AND ".join(f"{keyed}.{quote(key.column)} {equals[at]} k{at}" for at, key in enumerate(keys))
         fetched = ", ".join(f"m.{quote(f.column)}" for f in self.fields.values())
         with connection.cursor() as cursor:
-            # A table that is just being filled has no statistics, by which this is an index look-up per row.
+            # A table that is just being filled has no statistics; each row is one look-up in an index.
             cursor.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
             cursor.execute(
-                f"SELECT k.row, m.{quote(self.meta.pk.column)}, m.version, {fetched} "
-                f"FROM unnest({_ARRAY}::int[], {kinds}) AS k(row, {names}) JOIN {self.name} m ON {same} "
+                f"SELECT k.row, m.{self.pk}, {fetched} "
+                f"FROM {self.name} m {join} JOIN unnest({_ARRAY}::int[], {kinds}) AS k(row, {names}) ON {same} "
                 f"ORDER BY 2 {'FOR UPDATE OF m' if lock else ''}",
                 arrays,
             )
-            found = cursor.fetchall()
-        schema = {ROW: pl.Int64, _ID: pl.Int64, _VERSION: pl.Int64}
-        schema |= {name: _dtype(f) for name, f in self.fields.items()}
-        frame = pl.DataFrame(found, schema=schema, orient="row")
-        return frame.with_columns(as_clear(f, frame[name]) for name, f in self.fields.items())
+            return cursor.fetchall()
 
     def new_ids(self, count) -> list[int]:
         """Ids for as many new rows."""
@@ -184,12 +193,27 @@ def compare(actor, table: Table, rows: pl.DataFrame, mode: str, *, lock=False) -
 
 def _changed(sheet, table, known):
     """The rows of `known` that come out different, whole: stored values, new ones over them, what follows."""
+    if known[_ID].is_duplicated().any():  # two documents of one person
+        known = known.group_by(_ID, maintain_order=True).agg(
+            pl.col(name).first()
+            if name == ROW or name.endswith("__old")
+            else pl.col(name).drop_nulls().last()
+            for name in known.columns
+            if name != _ID
+        )
     names = list(table.fields)
+    open_names = [name for name in names if name not in sheet.key]
     differs = pl.any_horizontal(
-        pl.col(name).is_not_null() & pl.col(name).ne_missing(pl.col(f"{name}__old")) for name in names
+        pl.col(name).is_not_null() & pl.col(name).ne_missing(pl.col(f"{name}__old")) for name in open_names
     )
     old = known.filter(differs)
-    merged = old.select(ROW, _ID, *(pl.coalesce(name, f"{name}__old").alias(name) for name in names))
+    merged = old.select(
+        ROW,
+        _ID,
+        # A row found by another of its documents keeps its own.
+        *(pl.col(f"{name}__old").alias(name) for name in sheet.key),
+        *(pl.coalesce(name, f"{name}__old").alias(name) for name in open_names),
+    )
     whole = _completed(sheet, merged)
     # What follows from other columns may overrule the cell that differed, such as a sex beside an ID number.
     really = pl.any_horizontal(whole[name].ne_missing(old[f"{name}__old"]) for name in names)
@@ -258,6 +282,7 @@ def _add(actor, table, record, added):
         ),
     )
     _require_in_scope(actor, table.sheet, ids.to_list())
+    table.sheet.on_add(ids.to_list())
 
 
 def _change(actor, table, record, changed):
@@ -265,7 +290,7 @@ def _change(actor, table, record, changed):
         return
     sheet, quote = table.sheet, connection.ops.quote_name
     columns = table.columns(table.written.values())
-    pk = quote(table.meta.pk.column)
+    pk = table.pk
     frame = pl.DataFrame(
         [changed[_ID].alias(table.meta.pk.column), changed[ROW], *_stored_columns(table, changed)]
     )
@@ -344,9 +369,8 @@ def _save_one(actor, table, record, number, pk, row):
         given = {name: value for name, value in given.items() if value not in (None, "")}
     else:
         obj = sheet.model.objects.get(pk=pk)
-        pk_column = connection.ops.quote_name(table.meta.pk.column)
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT to_jsonb(m) FROM {table.name} m WHERE {pk_column} = %s", [pk])
+            cursor.execute(f"SELECT to_jsonb(m) FROM {table.name} m WHERE {table.pk} = %s", [pk])
             before = json.loads(cursor.fetchone()[0])
     sheet.save(actor, obj, values=given)
     _require_in_scope(actor, sheet, [obj.pk])
@@ -380,7 +404,7 @@ def undo(actor, table: Table, record: Load) -> tuple[int, int, list[dict]]:
     {row, id, label, reason}.
     """
     sheet, quote, rows = table.sheet, connection.ops.quote_name, LoadRow._meta.db_table
-    pk, columns = quote(table.meta.pk.column), list(table.written.values())
+    pk, columns = table.pk, list(table.written.values())
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT r.outcome, m.{pk}, m.version = r.version, r.sheet_row "

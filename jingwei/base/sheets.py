@@ -51,6 +51,7 @@ class Sheet:
     example: Mapping[str, str] = {}  # an example row of the template, by column name
     notes: Sequence[str] = ()  # sentences for the template
     derived: Sequence[str] = ()  # model fields that `derive` gives
+    aliases: Any = None  # (model with the same key columns, its foreign key): other keys of a row
     watched: str = ""  # a column whose changes `on_change` is told
     elsewhere = "这条记录已在其他辖区登记，不能在此导入"  # refusal of a row that exists outside the scope
     save = None  # function (actor, obj, *, values): rows go in one by one, by the rules of the form
@@ -59,9 +60,12 @@ class Sheet:
         """The columns `derived` of whole rows (stored values merged with new ones, all in clear).
 
         What follows from other columns (birth date from the ID number, search grams) is worked out here, for
-        forms and imports alike.
+        forms and imports alike. It must not ask the database: imports call it in a thread of its own.
         """
         return rows.select()
+
+    def on_add(self, ids: Sequence[int]):
+        """A load added the rows with these ids. Called in its transaction."""
 
     def on_change(self, actor: Actor, changes: Sequence[tuple[int, Any, Any]], reason: str):
         """A load changed the watched column of existing rows: (id, old, new). Called in its transaction."""

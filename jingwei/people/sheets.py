@@ -3,9 +3,9 @@
 from jingwei.base.columns import Code, Date, DocType, IdNumber, Phone, Sex, Text, YesNo
 from jingwei.base.sheets import Sheet, SheetColumn
 from jingwei.directory.columns import Town, Village
-from jingwei.people.actions import note_transfers
+from jingwei.people.actions import note_transfers, start_roll_up_of_samples
 from jingwei.people.following import FOLLOWING, following
-from jingwei.people.models import Person
+from jingwei.people.models import Person, PersonAlias
 
 
 class RosterSheet(Sheet):
@@ -162,6 +162,7 @@ class RosterSheet(Sheet):
     ]
     key = ("doc_type", "number")
     derived = FOLLOWING
+    aliases = (PersonAlias, "person")
     watched = "region"
     elsewhere = "该证件号已在其他辖区登记，不能在此导入"
     notes = [
@@ -186,6 +187,9 @@ class RosterSheet(Sheet):
 
     def derive(self, rows):
         return following(rows)
+
+    def on_add(self, ids):
+        start_roll_up_of_samples(ids)
 
     def on_change(self, actor, changes, reason):
         note_transfers(actor, changes, reason=reason)
