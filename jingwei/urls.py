@@ -5,7 +5,7 @@ from django.db import connection
 from django.http import HttpResponse
 from django.urls import include, path
 
-from jingwei.messages.callback import receive
+from jingwei.messages.api import receive
 
 
 @login_not_required

@@ -4,14 +4,12 @@ import re
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.http import QueryDict
 from django.utils import timezone
 
 from jingwei.base.fields import personal_fields, reveal
-from jingwei.base.models import ListSetting
 from jingwei.desk.columns import list_column
 from jingwei.desk.forms import dress
-from jingwei.desk.lists import Selection
+from jingwei.desk.saved import saved_queries
 from jingwei.directory.models import Organisation, Role
 from jingwei.messages.actions import LONGEST_VALUE, mobiles
 from jingwei.messages.models import NAME
@@ -59,15 +57,15 @@ class SendForm(forms.Form):
     )
     receiver_names = ("numbers", "organisation", "role", "query")
 
-    def __init__(self, template, actor, resources, data=None):
+    def __init__(self, template, actor, data=None):
         super().__init__(data)
         self.template, self.actor = template, actor
-        self.queries = saved_queries(actor, resources)
+        self.queries = {str(q.pk): q for q in saved_queries(actor) if phone_of(q.resource.model)}
         organisations = Organisation.objects.visible_to(actor, SEND).filter(enabled=True)
         self.fields["organisation"].queryset = organisations.order_by("path")
         self.fields["role"].queryset = Role.objects.filter(enabled=True)
-        labels = [(key, label) for key, (label, _, _) in self.queries.items()]
-        self.fields["query"].choices = [("", "—"), *labels]
+        choices = [(key, str(query)) for key, query in self.queries.items()]
+        self.fields["query"].choices = [("", "—"), *choices]
         self.value_names = {f"value_{n}": p for n, p in enumerate(template.parameters) if p != NAME}
         for name, parameter in self.value_names.items():
             self.fields[name] = forms.CharField(label=parameter, max_length=LONGEST_VALUE)
@@ -114,35 +112,22 @@ class SendForm(forms.Form):
             self.receivers += operators_to_reach(self.actor, **chosen)
             labels.append("、".join(str(value) for value in chosen.values()) + "的操作员")
         if entered["query"]:
-            label, resource, query = self.queries[entered["query"]]
-            self.receivers += selected(resource, self.actor, query)
-            labels.append(label)
+            query = self.queries[entered["query"]]
+            self.receivers += found_by(query, self.actor)
+            labels.append(str(query))
         if not labels:
             raise ValidationError("请填写手机号，或选择单位、角色、已保存的查询")
         self.label = "；".join(labels)
         return entered
 
 
-def saved_queries(actor, resources) -> dict[str, tuple]:
-    """{key: (label, resource, query)} of the operator's saved queries whose rows have a telephone number."""
-    reachable = {r.name: r for r in resources if phone_of(r.model) and actor.may(f"{r.name}.view")}
-    kept = ListSetting.objects.filter(operator=actor.operator_id, resource__in=reachable).exclude(name="")
-    return {
-        f"{setting.pk}": (
-            f"{reachable[setting.resource].label}：{setting.name}",
-            reachable[setting.resource],
-            setting.value["query"],
-        )
-        for setting in kept.order_by("resource", "name")
-    }
-
-
-def selected(resource, actor, query: str) -> list[Receiver]:
-    """The rows of a selection as receivers."""
-    phone = phone_of(resource.model)
-    columns = [list_column(resource.model, name) for name in (phone, "name")]
+def found_by(query, actor) -> list[Receiver]:
+    """The rows of a saved query as receivers."""
+    model = query.resource.model
+    phone = phone_of(model)
+    columns = [list_column(model, name) for name in (phone, "name")]
     receivers = []
-    for rows in Selection(resource, actor, QueryDict(query)).chunks(columns=columns):
+    for rows in query.selection(actor).chunks(columns=columns):
         reveal(getattr(row, phone) for row in rows)
         for row in rows:
             value = getattr(row, phone)

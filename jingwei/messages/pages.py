@@ -28,8 +28,6 @@ SHOWN_IN_OUTBOX = 50
 
 def send(request):
     """Choose a template, fill it, see what goes to how many, send: one page, one step after the other."""
-    from jingwei import menu  # it imports this module
-
     templates = SmsTemplate.objects.visible_to(request.actor, SEND).filter(enabled=True)
     # What only an answer can fill is sent by an answer only.
     templates = [template for template in templates if ANSWER not in template.parameters]
@@ -38,7 +36,7 @@ def send(request):
     if template is None:
         may_add = request.actor.may("sms-templates.add")
         return render(request, "messages/templates.html", {"templates": templates, "may_add": may_add})
-    form = SendForm(template, request.actor, menu.resources().values(), request.POST or None)
+    form = SendForm(template, request.actor, request.POST or None)
     context = {
         "template": template,
         "form": form,
