@@ -76,7 +76,7 @@ class Table:
             model, owner = self.sheet.aliases
             name, owner = map(connection.ops.quote_name, (model._meta.db_table, f"{owner}_id"))
             found += self._find("a", f"JOIN {name} a ON a.{owner} = m.{self.pk}", arrays, lock)
-        schema = {ROW: pl.Int64, _ID: pl.Int64} | {name: _dtype(f) for name, f in self.fields.items()}
+        schema = {ROW: pl.Int64, _ID: _dtype(self.meta.pk)} | {name: _dtype(f) for name, f in self.fields.items()}
         frame = pl.DataFrame(found, schema=schema, orient="row")
         return frame.with_columns(as_clear(f, frame[name]) for name, f in self.fields.items())
 
@@ -405,10 +405,11 @@ def undo(actor, table: Table, record: Load) -> tuple[int, int, list[dict]]:
     """
     sheet, quote, rows = table.sheet, connection.ops.quote_name, LoadRow._meta.db_table
     pk, columns = table.pk, list(table.written.values())
+    kind = table.meta.pk.db_type(connection)  # a region's key is its code, all digits
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT r.outcome, m.{pk}, m.version = r.version, r.sheet_row "
-            f"FROM {rows} r JOIN {table.name} m ON m.{pk} = r.row WHERE r.load_id = %s "
+            f"FROM {rows} r JOIN {table.name} m ON m.{pk} = r.row::{kind} WHERE r.load_id = %s "
             f"ORDER BY 2 FOR UPDATE OF m",
             [record.pk],
         )
@@ -420,7 +421,7 @@ def undo(actor, table: Table, record: Load) -> tuple[int, int, list[dict]]:
         added = [row for row in added if row not in reasons]
         changed = [row for outcome, row, _, _ in there if outcome == CHANGED and row not in reasons]
         before = f"{rows} r, jsonb_populate_record(NULL::{table.name}, r.before) old"
-        chosen = f"r.load_id = %s AND r.row = ANY(%s) AND m.{pk} = r.row"
+        chosen = f"r.load_id = %s AND m.{pk} = ANY(%s) AND m.{pk} = r.row::{kind}"
         moves = []
         if sheet.watched:
             watched = quote(table.fields[sheet.watched].column)

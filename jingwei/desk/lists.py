@@ -14,6 +14,7 @@ from functools import cached_property
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.models import Q
+from django.db.models.functions import Cast
 from django.http import QueryDict
 from django.utils import timezone
 
@@ -95,7 +96,8 @@ class Selection:
         self.sort = self._sort()
         self.load = self._load_asked()
         if self.load:
-            conditions.append(Q(pk__in=LoadRow.objects.filter(load=self.load).values("row")))
+            key = Cast("row", resource.model._meta.pk)
+            conditions.append(Q(pk__in=LoadRow.objects.filter(load=self.load).values(key=key)))
         conditions += [c.condition for c in self.controls if c.condition is not None]
         self.untabbed = self.everything.filter(self.search.condition, *conditions)
         if self.refusals:

@@ -3,6 +3,7 @@
 from django import forms
 
 from jingwei.base.resource import ACTION_LABELS, Resource
+from jingwei.directory.models import Role
 
 PLAIN = [action for action in ACTION_LABELS if action != "grant"]  # these have a column of the table each
 
@@ -39,6 +40,25 @@ def _line(entry, chosen):
         action = permission.partition(".")[2]
         boxes[action] = (permission, labels[action], permission in chosen)
     return entry.label, [boxes.pop(action, None) for action in PLAIN], list(boxes.values())
+
+
+class RoleBoxes(forms.SelectMultiple):
+    """A box for each role, with what it is for."""
+
+    template_name = "directory/roles.html"
+
+
+class RolesField(forms.ModelMultipleChoiceField):
+    """The roles of an appointment, chosen among those in use."""
+
+    widget = RoleBoxes
+    is_wide = True
+
+    def __init__(self, **kwargs):
+        super().__init__(Role.objects.filter(enabled=True), required=False, **kwargs)
+
+    def label_from_instance(self, role):
+        return role
 
 
 class PermissionsField(forms.Field):

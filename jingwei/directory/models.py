@@ -284,10 +284,10 @@ class Operator(AbstractBaseUser, Record):
             raise ValidationError({"login": "登录名一经建立不能修改；需要另一个登录名时请新建账号"})
         if len(key) > 40:
             raise ValidationError({"login": "登录名太长，最多 40 个字符"})
-        self.login_key = key
         taken = type(self).objects.filter(login_key=key).exclude(pk=self.pk).exists()
         if taken or RetiredLogin.objects.filter(login_key=key).exists():
             raise ValidationError({"login": "登录名已被使用或曾被使用（不区分大小写和全半角），请换一个"})
+        self.login_key = key
 
     @property
     def is_active(self) -> bool:

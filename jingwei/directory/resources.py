@@ -22,7 +22,7 @@ from jingwei.base.resource import (
 )
 from jingwei.directory import actions as acts
 from jingwei.directory import region_actions
-from jingwei.directory.forms import PermissionsField, permission_labels
+from jingwei.directory.forms import PermissionsField, RolesField, permission_labels
 from jingwei.directory.models import (
     Appointment,
     Department,
@@ -298,19 +298,6 @@ class OperatorResource(Resource):
         return acts.delete_operator(actor, obj)
 
 
-class RolesField(forms.ModelMultipleChoiceField):
-    """Roles to hold, each with what it is for."""
-
-    widget = forms.CheckboxSelectMultiple
-    is_wide = True
-
-    def __init__(self, roles):
-        super().__init__(roles, label="角色", required=False)
-
-    def label_from_instance(self, role):
-        return f"{role.name}　{role.note}"
-
-
 class AppointmentResource(Resource):
     name = "appointments"
     label = "任职授权"
@@ -318,7 +305,7 @@ class AppointmentResource(Resource):
     model = Appointment
     actions = ["view", "add", "change", "delete", "export"]
     fields = ["operator", "organisation", "post", "roles", "starts_on", "ends_on"]
-    form_fields = {"roles": lambda actor: RolesField(Role.objects.filter(enabled=True))}
+    form_fields = {"roles": lambda actor: RolesField(label="角色")}
     columns = ["operator", "organisation", "post", "roles", "starts_on", "ends_on"]
     order = ["organisation__path", "pk"]
     search = ["operator__name", "operator__login", "organisation__name"]

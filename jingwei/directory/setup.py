@@ -5,6 +5,7 @@ Every function fills only what is empty, so that nothing an administrator has ch
 
 import csv
 import os
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
@@ -62,8 +63,11 @@ def ensure_dictionaries():
         {"kind": "证件类型", "value": value, "label": label, "synonyms": idcard.SYNONYMS[value]}
         for value, label in idcard.DOC_TYPES.items()
     ]
-    rows = [Code(order=10 * order, **word) for order, word in enumerate(words) if word["kind"] not in filled]
-    Code.objects.bulk_create(rows)
+    places = Counter()
+    for word in words:
+        places[word["kind"]] += 10
+        word["order"] = places[word["kind"]]
+    Code.objects.bulk_create(Code(**word) for word in words if word["kind"] not in filled)
     codes.forget()
 
 
@@ -97,7 +101,7 @@ def ensure_organisations():
     """One organisation per district, township and village of the tree, and each district's offices."""
     if Organisation.objects.exists():
         return
-    tree = Region.objects.order_by("code")
+    tree = list(Region.objects.order_by("code"))
     district_of, town_of = {}, {}
     for region in [region for region in tree if region.level == "区县"]:
         district_of[region.code] = _add(

@@ -11,270 +11,627 @@ import jingwei.base.codes
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Guard',
+            name="Guard",
             fields=[
-                ('key', models.CharField(max_length=60, primary_key=True, serialize=False)),
-                ('tries', models.JSONField(default=list)),
-                ('locked_until', models.DateTimeField(null=True)),
-                ('updated_at', models.DateTimeField(auto_now=True, db_index=True)),
+                ("key", models.CharField(max_length=60, primary_key=True, serialize=False)),
+                ("tries", models.JSONField(default=list)),
+                ("locked_until", models.DateTimeField(null=True)),
+                ("updated_at", models.DateTimeField(auto_now=True, db_index=True)),
             ],
         ),
         migrations.CreateModel(
-            name='KnownPermission',
+            name="KnownPermission",
             fields=[
-                ('name', models.CharField(max_length=80, primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=80, primary_key=True, serialize=False)),
             ],
         ),
         migrations.CreateModel(
-            name='MenuSetting',
+            name="MenuSetting",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveIntegerField(default=1, editable=False, verbose_name='版本')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='录入时间')),
-                ('created_by', models.BigIntegerField(editable=False, null=True, verbose_name='录入人')),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='更新时间')),
-                ('key', models.CharField(max_length=60, unique=True, verbose_name='菜单')),
-                ('label', models.CharField(blank=True, max_length=40, verbose_name='显示名称')),
-                ('group', models.CharField(blank=True, max_length=40, verbose_name='分组')),
-                ('order', models.IntegerField(blank=True, null=True, verbose_name='顺序')),
-                ('hidden', models.BooleanField(default=False, verbose_name='隐藏')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveIntegerField(default=1, editable=False, verbose_name="版本")),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="录入时间"
+                    ),
+                ),
+                ("created_by", models.BigIntegerField(editable=False, null=True, verbose_name="录入人")),
+                (
+                    "updated_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="更新时间"
+                    ),
+                ),
+                ("key", models.CharField(max_length=60, unique=True, verbose_name="菜单")),
+                ("label", models.CharField(blank=True, max_length=40, verbose_name="显示名称")),
+                ("group", models.CharField(blank=True, max_length=40, verbose_name="分组")),
+                ("order", models.IntegerField(blank=True, null=True, verbose_name="顺序")),
+                ("hidden", models.BooleanField(default=False, verbose_name="隐藏")),
             ],
             options={
-                'verbose_name': '菜单',
+                "verbose_name": "菜单",
             },
         ),
         migrations.CreateModel(
-            name='RetiredLogin',
+            name="RetiredLogin",
             fields=[
-                ('login_key', models.CharField(max_length=40, primary_key=True, serialize=False)),
+                ("login_key", models.CharField(max_length=40, primary_key=True, serialize=False)),
             ],
         ),
         migrations.CreateModel(
-            name='Organisation',
+            name="Organisation",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveIntegerField(default=1, editable=False, verbose_name='版本')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='录入时间')),
-                ('created_by', models.BigIntegerField(editable=False, null=True, verbose_name='录入人')),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='更新时间')),
-                ('name', models.CharField(max_length=120, verbose_name='名称')),
-                ('short_name', models.CharField(blank=True, max_length=60, verbose_name='简称')),
-                ('path', models.CharField(blank=True, db_collation='C', db_index=True, editable=False, max_length=200, verbose_name='树路径')),
-                ('nature', jingwei.base.codes.CodeField(blank=True, kind='单位性质', max_length=20, verbose_name='性质')),
-                ('kind', jingwei.base.codes.CodeField(blank=True, kind='单位类别', max_length=20, verbose_name='类别')),
-                ('civility', jingwei.base.codes.CodeField(blank=True, kind='文明级别', max_length=20, verbose_name='文明级别')),
-                ('term', jingwei.base.codes.CodeField(blank=True, kind='届别', max_length=20, verbose_name='届别')),
-                ('external_id', models.CharField(blank=True, max_length=60, verbose_name='外部编号')),
-                ('enabled', models.BooleanField(default=True, verbose_name='启用')),
-                ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='children', to='directory.organisation', verbose_name='上级')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveIntegerField(default=1, editable=False, verbose_name="版本")),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="录入时间"
+                    ),
+                ),
+                ("created_by", models.BigIntegerField(editable=False, null=True, verbose_name="录入人")),
+                (
+                    "updated_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="更新时间"
+                    ),
+                ),
+                ("name", models.CharField(max_length=120, verbose_name="名称")),
+                ("short_name", models.CharField(blank=True, max_length=60, verbose_name="简称")),
+                (
+                    "path",
+                    models.CharField(
+                        blank=True,
+                        db_collation="C",
+                        db_index=True,
+                        editable=False,
+                        max_length=200,
+                        verbose_name="树路径",
+                    ),
+                ),
+                (
+                    "nature",
+                    jingwei.base.codes.CodeField(
+                        blank=True, kind="单位性质", max_length=20, verbose_name="性质"
+                    ),
+                ),
+                (
+                    "kind",
+                    jingwei.base.codes.CodeField(
+                        blank=True, kind="单位类别", max_length=20, verbose_name="类别"
+                    ),
+                ),
+                (
+                    "civility",
+                    jingwei.base.codes.CodeField(
+                        blank=True, kind="文明级别", max_length=20, verbose_name="文明级别"
+                    ),
+                ),
+                (
+                    "term",
+                    jingwei.base.codes.CodeField(blank=True, kind="届别", max_length=20, verbose_name="届别"),
+                ),
+                ("external_id", models.CharField(blank=True, max_length=60, verbose_name="外部编号")),
+                ("enabled", models.BooleanField(default=True, verbose_name="启用")),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="children",
+                        to="directory.organisation",
+                        verbose_name="上级",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '组织机构',
-                'ordering': ['path'],
+                "verbose_name": "组织机构",
+                "ordering": ["path"],
             },
         ),
         migrations.CreateModel(
-            name='Department',
+            name="Department",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveIntegerField(default=1, editable=False, verbose_name='版本')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='录入时间')),
-                ('created_by', models.BigIntegerField(editable=False, null=True, verbose_name='录入人')),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='更新时间')),
-                ('name', models.CharField(max_length=60, verbose_name='部门名称')),
-                ('order', models.PositiveIntegerField(default=0, verbose_name='顺序')),
-                ('organisation', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='directory.organisation', verbose_name='单位')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveIntegerField(default=1, editable=False, verbose_name="版本")),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="录入时间"
+                    ),
+                ),
+                ("created_by", models.BigIntegerField(editable=False, null=True, verbose_name="录入人")),
+                (
+                    "updated_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="更新时间"
+                    ),
+                ),
+                ("name", models.CharField(max_length=60, verbose_name="部门名称")),
+                ("order", models.PositiveIntegerField(default=0, verbose_name="顺序")),
+                (
+                    "organisation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="directory.organisation",
+                        verbose_name="单位",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '部门',
-                'ordering': ['organisation__path', 'order', 'id'],
+                "verbose_name": "部门",
+                "ordering": ["organisation__path", "order", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Operator',
+            name="Operator",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveIntegerField(default=1, editable=False, verbose_name='版本')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='录入时间')),
-                ('created_by', models.BigIntegerField(editable=False, null=True, verbose_name='录入人')),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='更新时间')),
-                ('password', models.CharField(max_length=128, verbose_name='password')),
-                ('last_login', models.DateTimeField(blank=True, null=True, verbose_name='last login')),
-                ('login', models.CharField(max_length=40, unique=True, verbose_name='登录名')),
-                ('login_key', models.CharField(blank=True, editable=False, max_length=40, unique=True, verbose_name='登录名比对')),
-                ('name', models.CharField(max_length=60, verbose_name='姓名')),
-                ('phone', models.BinaryField(blank=True, null=True, verbose_name='联系电话')),
-                ('enabled', models.BooleanField(default=True, verbose_name='启用')),
-                ('ends_on', models.DateField(blank=True, null=True, verbose_name='有效期至')),
-                ('must_change_password', models.BooleanField(default=True, verbose_name='须改口令')),
-                ('password_at', models.DateTimeField(editable=False, null=True, verbose_name='口令更新时间')),
-                ('old_passwords', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=128), blank=True, default=list, editable=False, size=None)),
-                ('organisation', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='directory.organisation', verbose_name='所属单位')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveIntegerField(default=1, editable=False, verbose_name="版本")),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="录入时间"
+                    ),
+                ),
+                ("created_by", models.BigIntegerField(editable=False, null=True, verbose_name="录入人")),
+                (
+                    "updated_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="更新时间"
+                    ),
+                ),
+                ("password", models.CharField(max_length=128, verbose_name="password")),
+                ("last_login", models.DateTimeField(blank=True, null=True, verbose_name="last login")),
+                ("login", models.CharField(max_length=40, unique=True, verbose_name="登录名")),
+                (
+                    "login_key",
+                    models.CharField(
+                        blank=True, editable=False, max_length=40, unique=True, verbose_name="登录名比对"
+                    ),
+                ),
+                ("name", models.CharField(max_length=60, verbose_name="姓名")),
+                ("phone", models.BinaryField(blank=True, null=True, verbose_name="联系电话")),
+                ("enabled", models.BooleanField(default=True, verbose_name="启用")),
+                ("ends_on", models.DateField(blank=True, null=True, verbose_name="有效期至")),
+                ("must_change_password", models.BooleanField(default=True, verbose_name="须改口令")),
+                ("password_at", models.DateTimeField(editable=False, null=True, verbose_name="口令更新时间")),
+                (
+                    "old_passwords",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=128),
+                        blank=True,
+                        default=list,
+                        editable=False,
+                        size=None,
+                    ),
+                ),
+                (
+                    "organisation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="directory.organisation",
+                        verbose_name="所属单位",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '操作员',
-                'ordering': ['organisation__path', 'id'],
+                "verbose_name": "操作员",
+                "ordering": ["organisation__path", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Post',
+            name="Post",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveIntegerField(default=1, editable=False, verbose_name='版本')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='录入时间')),
-                ('created_by', models.BigIntegerField(editable=False, null=True, verbose_name='录入人')),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='更新时间')),
-                ('name', models.CharField(max_length=60, verbose_name='职务名称')),
-                ('order', models.PositiveIntegerField(default=0, verbose_name='顺序')),
-                ('department', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='directory.department', verbose_name='部门')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveIntegerField(default=1, editable=False, verbose_name="版本")),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="录入时间"
+                    ),
+                ),
+                ("created_by", models.BigIntegerField(editable=False, null=True, verbose_name="录入人")),
+                (
+                    "updated_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="更新时间"
+                    ),
+                ),
+                ("name", models.CharField(max_length=60, verbose_name="职务名称")),
+                ("order", models.PositiveIntegerField(default=0, verbose_name="顺序")),
+                (
+                    "department",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="directory.department",
+                        verbose_name="部门",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '职务',
-                'ordering': ['department__organisation__path', 'department__order', 'order', 'id'],
+                "verbose_name": "职务",
+                "ordering": ["department__organisation__path", "department__order", "order", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Region',
+            name="Region",
             fields=[
-                ('version', models.PositiveIntegerField(default=1, editable=False, verbose_name='版本')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='录入时间')),
-                ('created_by', models.BigIntegerField(editable=False, null=True, verbose_name='录入人')),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='更新时间')),
-                ('code', models.CharField(db_collation='C', max_length=15, primary_key=True, serialize=False, verbose_name='代码')),
-                ('name', models.CharField(max_length=60, verbose_name='名称')),
-                ('enabled', models.BooleanField(default=True, verbose_name='启用')),
-                ('longitude', models.FloatField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(-180), django.core.validators.MaxValueValidator(180)], verbose_name='经度')),
-                ('latitude', models.FloatField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(-90), django.core.validators.MaxValueValidator(90)], verbose_name='纬度')),
-                ('boundary', models.JSONField(blank=True, null=True, verbose_name='边界')),
-                ('parent', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='children', to='directory.region', verbose_name='上级')),
+                ("version", models.PositiveIntegerField(default=1, editable=False, verbose_name="版本")),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="录入时间"
+                    ),
+                ),
+                ("created_by", models.BigIntegerField(editable=False, null=True, verbose_name="录入人")),
+                (
+                    "updated_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="更新时间"
+                    ),
+                ),
+                (
+                    "code",
+                    models.CharField(
+                        db_collation="C",
+                        max_length=15,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="代码",
+                    ),
+                ),
+                ("name", models.CharField(max_length=60, verbose_name="名称")),
+                ("enabled", models.BooleanField(default=True, verbose_name="启用")),
+                (
+                    "longitude",
+                    models.FloatField(
+                        blank=True,
+                        null=True,
+                        validators=[
+                            django.core.validators.MinValueValidator(-180),
+                            django.core.validators.MaxValueValidator(180),
+                        ],
+                        verbose_name="经度",
+                    ),
+                ),
+                (
+                    "latitude",
+                    models.FloatField(
+                        blank=True,
+                        null=True,
+                        validators=[
+                            django.core.validators.MinValueValidator(-90),
+                            django.core.validators.MaxValueValidator(90),
+                        ],
+                        verbose_name="纬度",
+                    ),
+                ),
+                ("boundary", models.JSONField(blank=True, null=True, verbose_name="边界")),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="children",
+                        to="directory.region",
+                        verbose_name="上级",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '行政区划',
-                'ordering': ['code'],
+                "verbose_name": "行政区划",
+                "ordering": ["code"],
             },
         ),
         migrations.AddField(
-            model_name='organisation',
-            name='region',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='directory.region', verbose_name='行政区划'),
+            model_name="organisation",
+            name="region",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, to="directory.region", verbose_name="行政区划"
+            ),
         ),
         migrations.CreateModel(
-            name='RegionChange',
+            name="RegionChange",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('old', models.CharField(db_collation='C', max_length=15, verbose_name='原代码')),
-                ('old_name', models.CharField(max_length=60, verbose_name='原名称')),
-                ('at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='时间')),
-                ('by', models.BigIntegerField(null=True, verbose_name='操作员')),
-                ('reason', models.CharField(blank=True, max_length=200, verbose_name='事由')),
-                ('new', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='directory.region', verbose_name='现区划')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("old", models.CharField(db_collation="C", max_length=15, verbose_name="原代码")),
+                ("old_name", models.CharField(max_length=60, verbose_name="原名称")),
+                ("at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="时间")),
+                ("by", models.BigIntegerField(null=True, verbose_name="操作员")),
+                ("reason", models.CharField(blank=True, max_length=200, verbose_name="事由")),
+                (
+                    "new",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="directory.region",
+                        verbose_name="现区划",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '区划变更',
+                "verbose_name": "区划变更",
             },
         ),
         migrations.CreateModel(
-            name='Role',
+            name="Role",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveIntegerField(default=1, editable=False, verbose_name='版本')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='录入时间')),
-                ('created_by', models.BigIntegerField(editable=False, null=True, verbose_name='录入人')),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='更新时间')),
-                ('name', models.CharField(max_length=60, unique=True, verbose_name='角色名称')),
-                ('permissions', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=80), blank=True, default=list, size=None, verbose_name='权限')),
-                ('reach', models.CharField(choices=[('全部', '全部'), ('本辖区', '本辖区'), ('本单位及下级', '本单位及下级'), ('本单位', '本单位'), ('本人', '本人'), ('指定范围', '指定范围')], default='本辖区', max_length=10, verbose_name='数据范围')),
-                ('administrator', models.CharField(blank=True, editable=False, max_length=10, verbose_name='管理员类别')),
-                ('note', models.CharField(blank=True, max_length=200, verbose_name='说明')),
-                ('enabled', models.BooleanField(default=True, verbose_name='启用')),
-                ('organisations', models.ManyToManyField(blank=True, to='directory.organisation', verbose_name='指定单位')),
-                ('regions', models.ManyToManyField(blank=True, to='directory.region', verbose_name='指定区划')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveIntegerField(default=1, editable=False, verbose_name="版本")),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="录入时间"
+                    ),
+                ),
+                ("created_by", models.BigIntegerField(editable=False, null=True, verbose_name="录入人")),
+                (
+                    "updated_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="更新时间"
+                    ),
+                ),
+                ("name", models.CharField(max_length=60, unique=True, verbose_name="角色名称")),
+                (
+                    "permissions",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=80),
+                        blank=True,
+                        default=list,
+                        size=None,
+                        verbose_name="权限",
+                    ),
+                ),
+                (
+                    "reach",
+                    models.CharField(
+                        choices=[
+                            ("全部", "全部"),
+                            ("本辖区", "本辖区"),
+                            ("本单位及下级", "本单位及下级"),
+                            ("本单位", "本单位"),
+                            ("本人", "本人"),
+                            ("指定范围", "指定范围"),
+                        ],
+                        default="本辖区",
+                        max_length=10,
+                        verbose_name="数据范围",
+                    ),
+                ),
+                (
+                    "administrator",
+                    models.CharField(blank=True, editable=False, max_length=10, verbose_name="管理员类别"),
+                ),
+                ("note", models.CharField(blank=True, max_length=200, verbose_name="说明")),
+                ("enabled", models.BooleanField(default=True, verbose_name="启用")),
+                (
+                    "organisations",
+                    models.ManyToManyField(blank=True, to="directory.organisation", verbose_name="指定单位"),
+                ),
+                (
+                    "regions",
+                    models.ManyToManyField(blank=True, to="directory.region", verbose_name="指定区划"),
+                ),
             ],
             options={
-                'verbose_name': '角色',
-                'ordering': ['id'],
+                "verbose_name": "角色",
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Appointment',
+            name="Appointment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveIntegerField(default=1, editable=False, verbose_name='版本')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='录入时间')),
-                ('created_by', models.BigIntegerField(editable=False, null=True, verbose_name='录入人')),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='更新时间')),
-                ('starts_on', models.DateField(default=django.utils.timezone.localdate, verbose_name='开始日期')),
-                ('ends_on', models.DateField(blank=True, null=True, verbose_name='结束日期')),
-                ('operator', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='appointments', to=settings.AUTH_USER_MODEL, verbose_name='操作员')),
-                ('organisation', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='directory.organisation', verbose_name='单位')),
-                ('post', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to='directory.post', verbose_name='职务')),
-                ('roles', models.ManyToManyField(blank=True, to='directory.role', verbose_name='角色')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveIntegerField(default=1, editable=False, verbose_name="版本")),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="录入时间"
+                    ),
+                ),
+                ("created_by", models.BigIntegerField(editable=False, null=True, verbose_name="录入人")),
+                (
+                    "updated_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="更新时间"
+                    ),
+                ),
+                (
+                    "starts_on",
+                    models.DateField(default=django.utils.timezone.localdate, verbose_name="开始日期"),
+                ),
+                ("ends_on", models.DateField(blank=True, null=True, verbose_name="结束日期")),
+                (
+                    "operator",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="appointments",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="操作员",
+                    ),
+                ),
+                (
+                    "organisation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="directory.organisation",
+                        verbose_name="单位",
+                    ),
+                ),
+                (
+                    "post",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="directory.post",
+                        verbose_name="职务",
+                    ),
+                ),
+                ("roles", models.ManyToManyField(blank=True, to="directory.role", verbose_name="角色")),
             ],
             options={
-                'verbose_name': '任职',
-                'ordering': ['id'],
+                "verbose_name": "任职",
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='SignIn',
+            name="SignIn",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, verbose_name='时间')),
-                ('login', models.CharField(max_length=80, verbose_name='登录名')),
-                ('address', models.CharField(max_length=45, verbose_name='地址')),
-                ('device', models.CharField(blank=True, max_length=200, verbose_name='设备')),
-                ('succeeded', models.BooleanField(verbose_name='成功')),
-                ('reason', models.CharField(blank=True, max_length=80, verbose_name='原因')),
-                ('operator', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL, verbose_name='操作员')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "at",
+                    models.DateTimeField(
+                        db_index=True, default=django.utils.timezone.now, verbose_name="时间"
+                    ),
+                ),
+                ("login", models.CharField(max_length=80, verbose_name="登录名")),
+                ("address", models.CharField(max_length=45, verbose_name="地址")),
+                ("device", models.CharField(blank=True, max_length=200, verbose_name="设备")),
+                ("succeeded", models.BooleanField(verbose_name="成功")),
+                ("reason", models.CharField(blank=True, max_length=80, verbose_name="原因")),
+                (
+                    "operator",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="操作员",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '登录日志',
-                'ordering': ['-id'],
+                "verbose_name": "登录日志",
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='MenuGrant',
+            name="MenuGrant",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveIntegerField(default=1, editable=False, verbose_name='版本')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='录入时间')),
-                ('created_by', models.BigIntegerField(editable=False, null=True, verbose_name='录入人')),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='更新时间')),
-                ('key', models.CharField(max_length=60, verbose_name='菜单')),
-                ('allowed', models.BooleanField(default=True, verbose_name='显示')),
-                ('operator', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='menu_grants', to=settings.AUTH_USER_MODEL, verbose_name='操作员')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.PositiveIntegerField(default=1, editable=False, verbose_name="版本")),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="录入时间"
+                    ),
+                ),
+                ("created_by", models.BigIntegerField(editable=False, null=True, verbose_name="录入人")),
+                (
+                    "updated_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="更新时间"
+                    ),
+                ),
+                ("key", models.CharField(max_length=60, verbose_name="菜单")),
+                ("allowed", models.BooleanField(default=True, verbose_name="显示")),
+                (
+                    "operator",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="menu_grants",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="操作员",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': '菜单授权',
-                'constraints': [models.UniqueConstraint(fields=('operator', 'key'), name='one_grant_per_menu')],
+                "verbose_name": "菜单授权",
+                "constraints": [
+                    models.UniqueConstraint(fields=("operator", "key"), name="one_grant_per_menu")
+                ],
             },
         ),
         migrations.AddConstraint(
-            model_name='department',
-            constraint=models.UniqueConstraint(fields=('organisation', 'name'), name='one_department_name_per_organisation', violation_error_message='该单位已有同名部门'),
+            model_name="department",
+            constraint=models.UniqueConstraint(
+                fields=("organisation", "name"),
+                name="one_department_name_per_organisation",
+                violation_error_message="该单位已有同名部门",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='post',
-            constraint=models.UniqueConstraint(fields=('department', 'name'), name='one_post_name_per_department', violation_error_message='该部门已有同名职务'),
+            model_name="post",
+            constraint=models.UniqueConstraint(
+                fields=("department", "name"),
+                name="one_post_name_per_department",
+                violation_error_message="该部门已有同名职务",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='organisation',
-            constraint=models.UniqueConstraint(fields=('parent', 'name'), name='one_organisation_name_per_parent', nulls_distinct=False, violation_error_message='同一上级下已有同名单位'),
+            model_name="organisation",
+            constraint=models.UniqueConstraint(
+                fields=("parent", "name"),
+                name="one_organisation_name_per_parent",
+                nulls_distinct=False,
+                violation_error_message="同一上级下已有同名单位",
+            ),
         ),
         migrations.AddIndex(
-            model_name='signin',
-            index=models.Index(fields=['login', '-at'], name='signins_by_login'),
+            model_name="signin",
+            index=models.Index(fields=["login", "-at"], name="signins_by_login"),
         ),
         migrations.AddIndex(
-            model_name='signin',
-            index=models.Index(fields=['address', '-at'], name='signins_by_address'),
+            model_name="signin",
+            index=models.Index(fields=["address", "-at"], name="signins_by_address"),
         ),
     ]

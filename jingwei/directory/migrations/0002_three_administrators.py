@@ -46,9 +46,8 @@ DROP FUNCTION directory_one_administrator();
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('directory', '0001_initial'),
+        ("directory", "0001_initial"),
     ]
 
     operations = [
