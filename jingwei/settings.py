@@ -103,6 +103,7 @@ WSGI_APPLICATION = "jingwei.wsgi.application"
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "jingwei.serving.CompressedPages",
     "jingwei.base.middleware.RequestIdMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -136,7 +137,7 @@ STATIC_ROOT = JINGWEI_HOME / "static"
 STATICFILES_DIRS = [PACKAGE / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "jingwei.static_files.HashedFiles"},
+    "staticfiles": {"BACKEND": "jingwei.serving.HashedFiles"},
 }
 
 # Who may

@@ -17,7 +17,7 @@ PROJECT = Path(__file__).parent.parent
 def collected(tmp_path_factory):
     """The folder with the collected files."""
     folder = tmp_path_factory.mktemp("static")
-    hashed = {"staticfiles": {"BACKEND": "jingwei.static_files.HashedFiles"}}
+    hashed = {"staticfiles": {"BACKEND": "jingwei.serving.HashedFiles"}}
     with override_settings(STATIC_ROOT=folder, STORAGES=settings.STORAGES | hashed):
         call_command("collectstatic", interactive=False, verbosity=0)
     return folder

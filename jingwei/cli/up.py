@@ -27,7 +27,7 @@ from jingwei import embedded
 from jingwei.base.crypto import create_key_ring
 from jingwei.cli.demo import ensure_base, ensure_demo
 
-WEB_THREADS = 8
+WEB_THREADS = 4  # per process; more would only wait for the interpreter
 START_SECONDS = 60  # for the web to answer
 MARK = "JINGWEI_PART_OF"  # environment variable by which the parts of an instance are known
 
@@ -37,7 +37,9 @@ def add_arguments(parser):
     parser.add_argument("--host", default=environment("JINGWEI_BIND", "127.0.0.1"), help="监听地址")
     parser.add_argument("--port", type=int, default=environment("PORT", "8000"), help="端口")
     parser.add_argument("--people", type=int, default=20_000, help="演示人口数（DEMO=0：没有演示人口）")
-    parser.add_argument("--web", type=int, default=environment("JINGWEI_WEB", "1"), help="网页进程数")
+    parser.add_argument(
+        "--web", type=int, default=environment("JINGWEI_WEB", min(os.cpu_count(), 4)), help="网页进程数"
+    )
 
 
 def run(options):
