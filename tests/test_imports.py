@@ -14,6 +14,7 @@ SIDE_BY_SIDE = ["scans", "testing", "quarantine", "video", "civility", "voluntee
 FACES = [
     "resources",
     "pages",
+    "review",
     "forms",
     "account",
     "middleware",

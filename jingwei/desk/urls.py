@@ -34,6 +34,13 @@ def pages():
             )
 
 
+def own_pages():
+    """The routes of pages that stand in for the desk's own ones of a resource."""
+    for resource in menu.resources().values():
+        for route, view in resource.pages:
+            yield path(f"{resource.name}/{route}", guarded(view), {"resource": resource})
+
+
 app_name = "desk"
 urlpatterns = [
     path("", for_everyone(home.home), name="home"),
@@ -43,6 +50,7 @@ urlpatterns = [
     path("jobs/<int:pk>/retry/", for_everyone(job_pages.retry), name="job-retry"),
     path("files/<uuid:pk>/", for_everyone(files.download), name="file"),
     *pages(),
+    *own_pages(),
     path("<resource:resource>/", guarded(views.list_rows), name="list"),
     path("<resource:resource>/new/", guarded(editing.new_row), name="new"),
     path("<resource:resource>/import/", guarded(imports.upload), name="import"),

@@ -50,6 +50,8 @@ def do_verb(request, resource, verb):
     confirmed = asked if "confirm" in request.POST else None
     if "all" not in asked and len(asked.getlist("pk")) == 1:
         return _one(request, resource, verb, row_or_404(request, resource, verb.name, asked["pk"]), confirmed)
+    if not verb.bulk:
+        raise Http404
     return _many(request, resource, verb, asked, confirmed)
 
 

@@ -106,13 +106,18 @@ def references() -> list[models.ForeignKey]:
 
 def _doses_that_give_way(kept, gone):
     """Of two doses of one number the older: it was corrected, or entered twice (CL-6.3)."""
-    own = {dose.dose: dose for dose in kept.doses.select_for_update()}
-    others = gone.doses.select_for_update().filter(dose__in=own)
+    own = {dose.dose: dose for dose in kept.doses.all()}
+    others = gone.doses.filter(dose__in=own)
     return [own[other.dose] if other.on > own[other.dose].on else other for other in others]
 
 
 # Functions (kept, gone) giving the rows that leave, for tables where one person has only one row of a kind.
 GIVE_WAY: dict[type[models.Model], Callable] = {Dose: _doses_that_give_way}
+
+
+def giving_way(kept, gone) -> list[models.Model]:
+    """The rows of either record that cannot stand beside the other's; a merge keeps them for its undoing."""
+    return [row for leaving in GIVE_WAY.values() for row in leaving(kept, gone)]
 
 
 # --- merging ----------------------------------------------------------------------------------------------
@@ -177,11 +182,9 @@ def audit_values(person):
 
 def _move(kept, gone, record):
     """Put whatever refers to `gone` on `kept`."""
-    for model, leaving in GIVE_WAY.items():
-        rows = leaving(kept, gone)
-        if rows:
-            record["dropped"][model._meta.db_table] = [_row(row) for row in rows]
-            model.objects.filter(pk__in=[row.pk for row in rows]).delete()
+    for row in giving_way(kept, gone):
+        record["dropped"].setdefault(row._meta.db_table, []).append(_row(row))
+        row.delete()
     for field in references():
         keys = _point(field, gone.pk, kept.pk)
         if keys:
@@ -260,10 +263,16 @@ def _carry_over(kept, gone):
 # --- undoing ----------------------------------------------------------------------------------------------
 
 
+def merges_of(actor, action):
+    """The merges on which `actor` may use `action`: those of records that both are seen as well."""
+    seen = Merge.scope.within(actor.data_scope("people.view"))
+    return Merge.objects.visible_to(actor, f"merges.{action}").filter(seen)
+
+
 @transaction.atomic
 def undo(actor, done: Merge, *, reason=""):
     """Make two records again of what was one. ValidationError names everything that stands in the way."""
-    done = Merge.objects.visible_to(actor, "merges.undo").select_for_update(of=("self",)).get(pk=done.pk)
+    done = merges_of(actor, "undo").select_for_update(of=("self",)).get(pk=done.pk)
     kept = Person.objects.select_for_update(of=("self",)).get(pk=done.kept_id)
     if obstacles := list(obstacles_to_undo(done, kept)):
         raise ValidationError(f"不能撤销：{'；'.join(obstacles)}")

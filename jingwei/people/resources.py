@@ -2,6 +2,7 @@
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -17,13 +18,14 @@ from jingwei.base.resource import (
     Panel,
     Region,
     Resource,
+    Tab,
     Verb,
     Where,
     YesNo,
 )
 from jingwei.directory.models import Region as RegionRow
-from jingwei.people import actions
-from jingwei.people.models import LATEST, Dose, Person, Transfer
+from jingwei.people import actions, duplicates, merges, review
+from jingwei.people.models import LATEST, Dose, DuplicatePair, Merge, Person, Transfer
 from jingwei.people.queries import CONDITIONS, aged, household_of
 from jingwei.people.sheets import RosterSheet
 
@@ -52,6 +54,21 @@ def place_column(name, heading):
     return Column(
         name, heading, lambda row: place(getattr(row, name)), name, [f"{name}__name", f"{name}__parent__name"]
     )
+
+
+def name_of_pair(pair):
+    """Both names where they differ."""
+    return " / ".join(dict.fromkeys([pair.first.name, pair.second.name]))
+
+
+def place_of_pair(pair):
+    """Both communities where they differ."""
+    return " / ".join(dict.fromkeys([pair.first.region.name, pair.second.region.name]))
+
+
+def only_after_review(pair):
+    """Merging is offered where the two records are seen side by side, on the page of the pair."""
+    return False
 
 
 class CommunityField(forms.ModelChoiceField):
@@ -303,4 +320,111 @@ class TransferResource(Resource):
     empty = "还没有人员迁入或迁出。"
 
 
-RESOURCES = [PersonResource(), DoseResource(), TransferResource()]
+class DuplicateResource(Resource):
+    name = "duplicates"
+    label = "疑似重复人员"
+    icon = "copy"
+    model = DuplicatePair
+    records = PersonResource()  # what the two of a pair are
+    actions = ("view", "export")
+    readonly = ["first", "second", "score", "reasons", "state", "found_at", "by_name", "decided_at"]
+    columns = [
+        Column("pair", "姓名", name_of_pair, "first__name", ["first", "second"]),
+        Column("place", "村/社区", place_of_pair, needs=["first__region", "second__region"]),
+        "score",
+        "reasons",
+        "state",
+        "found_at",
+        "by_name",
+        "decided_at",
+    ]
+    hidden = ["by_name", "decided_at"]
+    related = ["first__region__parent", "second__region__parent"]
+    order = ["-score", "pk"]
+    tabs = [
+        Tab(DuplicatePair.WAITING, Q(state=DuplicatePair.WAITING)),
+        Tab(DuplicatePair.DIFFERENT, Q(state=DuplicatePair.DIFFERENT)),
+    ]
+    filters = [Region("first__region", "所在辖区"), Choice("state"), Between("score"), Between("found_at")]
+    search = ["first__name", "second__name", "reasons"]
+    search_hint = "姓名、相似之处"
+    figures = [Figure("待核的重复人员", "tab=0", waits=True)]
+    pages = [("<int:pk>/", review.review)]
+    verbs = [
+        Verb("merge", "合并", merges.merge, offered=only_after_review, bulk=False),
+        Verb(
+            "dismiss",
+            "不是同一人",
+            duplicates.dismiss,
+            form={"reason": forms.CharField(label="依据", max_length=200, required=False)},
+            offered=lambda pair: pair.state == DuplicatePair.WAITING,
+            note="判为两个人，以后查找重复时不再提示。",
+        ),
+        Verb(
+            "reopen",
+            "重新核对",
+            duplicates.reopen,
+            form={"reason": forms.CharField(label="事由", max_length=200, required=False)},
+            offered=lambda pair: pair.state == DuplicatePair.DIFFERENT,
+            note="撤回“不是同一人”，重新列为待核。",
+        ),
+    ]
+    empty = "没有疑似重复的人员。每天夜间自动查找一次。"
+
+    def rows(self, actor, action="view"):
+        return duplicates.pairs_of(actor, action).select_related(*self.related)
+
+
+class MergeResource(Resource):
+    name = "merges"
+    label = "合并记录"
+    icon = "link"
+    model = Merge
+    actions = ("view", "export")
+    readonly = [
+        *("at", "kept", "gone_name", "gone_number", "gone_region", "reasons", "score", "by_name", "state"),
+        *("undone_at", "undone_by"),
+    ]
+    columns = [
+        *("at", "kept", "kept__region", "gone_name", "gone_number", "gone_region", "reasons", "score"),
+        *("by_name", "state", "undone_at", "undone_by"),
+    ]
+    hidden = ["score", "undone_at", "undone_by"]
+    related = ["kept__region__parent", "gone_region__parent"]
+    order = ["-pk"]
+    filters = [Region("kept__region", "所在辖区"), Choice("state"), Between("at"), Exact("gone_number")]
+    search = ["kept__name", "gone_name", "gone_number"]
+    search_hint = "姓名、并入的证件号"
+    verbs = [
+        Verb(
+            "undo",
+            "撤销合并",
+            merges.undo,
+            form={"reason": forms.CharField(label="事由", max_length=200)},
+            offered=lambda merge: merge.state == Merge.DONE,
+            bulk=False,
+            danger=True,
+            note="恢复成合并前的两条记录，名下的记录各归各位；合并后登记的接种留在保留的人员名下。",
+        )
+    ]
+    panels = [
+        Panel(
+            "people",
+            "合并记录",
+            lambda person: person.merges.all(),
+            ["at", "gone_name", "gone_number", "state"],
+        )
+    ]
+    empty = "还没有合并过重复的人员。"
+
+    def rows(self, actor, action="view"):
+        return merges.merges_of(actor, action).select_related(*self.related)
+
+
+RESOURCES = [
+    PersonResource(),
+    DoseResource(),
+    TransferResource(),
+    DuplicateResource(),
+    MergeResource(),
+]
