@@ -67,10 +67,12 @@ class Table:
         """
         keys = [self.fields[name] for name in self.sheet.key]
         # A rotation leaves numbers under several keys of the ring for a while.
-        key_ids = provider().key_ids if any(isinstance(f, SealedField) for f in keys) else [None]
+        sealed = any(isinstance(key, SealedField) for key in keys)
+        key_ids = provider().key_ids if sealed else [None]
         arrays = [_array(pl.concat([rows[ROW]] * len(key_ids)))]
         for key in keys:
-            arrays.append(_array(pl.concat(as_stored(key, rows[key.name], key_id) for key_id in key_ids)))
+            stored = [as_stored(key, rows[key.name], key_id) for key_id in key_ids]
+            arrays.append(_array(pl.concat(stored)))
         found = self._find("m", "", arrays, lock)
         if self.sheet.aliases:
             model, owner = self.sheet.aliases
@@ -87,14 +89,16 @@ class Table:
         names = ", ".join(f"k{place}" for place in range(len(keys)))
         kinds = ", ".join(f"{_ARRAY}::{key.db_type(connection)}[]" for key in keys)
         equals = ["IS NOT DISTINCT FROM" if key.null else "=" for key in keys]
-        same = " AND ".join(f"{keyed}.{quote(key.column)} {equals[at]} k{at}" for at, key in enumerate(keys))
+        columns = [f"{keyed}.{quote(key.column)}" for key in keys]
+        same = " AND ".join(f"{columns[at]} {equals[at]} k{at}" for at in range(len(keys)))
         fetched = ", ".join(f"m.{quote(f.column)}" for f in self.fields.values())
         with connection.cursor() as cursor:
             # A table that is just being filled has no statistics; each row is one look-up in an index.
             cursor.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
             cursor.execute(
                 f"SELECT k.row, m.{self.pk}, {fetched} "
-                f"FROM {self.name} m {join} JOIN unnest({_ARRAY}::int[], {kinds}) AS k(row, {names}) ON {same} "
+                f"FROM {self.name} m {join} "
+                f"JOIN unnest({_ARRAY}::int[], {kinds}) AS k(row, {names}) ON {same} "
                 f"ORDER BY 2 {'FOR UPDATE OF m' if lock else ''}",
                 arrays,
             )

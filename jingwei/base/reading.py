@@ -7,6 +7,7 @@ process with a memory limit, so that a bomb ends the child and not the worker. N
 
 import codecs
 import csv
+import json
 import io
 import json
 import mmap
@@ -111,7 +112,7 @@ class Outline:
 
 
 def look(path: Path, largest: int | None = None) -> str:
-    """Judge the file at `path` by its bytes: "xlsx", "xls" or "csv", or Unreadable. `largest` in MB."""
+    """Judge the file at `path` by its bytes: "xlsx", "xls", "csv" or "json", or Unreadable. `largest` in MB."""
     size = os.stat(path).st_size
     if size == 0:
         raise Unreadable("文件是空的，请选择有内容的表格文件")
@@ -132,7 +133,7 @@ def look(path: Path, largest: int | None = None) -> str:
         raise Unreadable(f"这是网页格式的文件，不是真正的表格；{_ASK_XLSX}")
     if b"\0" in head or start.startswith((b"%pdf", b"{\\rtf")):
         raise Unreadable("这不是表格文件；可以导入的是 .xlsx、.xls 和 .csv 文件")
-    return "csv"
+    return "json" if start.startswith((b"[{", b"[ {", b"[\r", b"[\n")) else "csv"
 
 
 def _look_into_zip(file):
@@ -213,6 +214,7 @@ class _Child:
             "wanted": [asdict(column) for column in wanted],
             "mapping": mapping,
             "rows": rows,
+            "at_once": ROWS_AT_ONCE,
             "memory": MEMORY.value() * _MB,
         }
 
@@ -280,7 +282,7 @@ def _main():
         table, top = _open(Path("/proc/self/fd/0"), asked["kind"], wanted, asked["mapping"])
         say(outline=asdict(top))
         if asked["rows"]:
-            for frame in _frames(table, top):
+            for frame in _frames(table, top, asked["at_once"]):
                 block = io.BytesIO()
                 frame.write_ipc_stream(block)
                 say(frame=block.tell())
@@ -309,7 +311,7 @@ class _Table:
 def _open(path, kind, wanted, mapping):
     """The table of the file that fits best, and its outline."""
     tops, best = [], None
-    for table in _text_table(path) if kind == "csv" else _worksheets(path):
+    for table in {"csv": _text_table, "json": _record_table}.get(kind, _worksheets)(path):
         top = _outline_of(table, wanted)
         tops.append(top)
         if best is None or _fit(top) > _fit(best[1]):
@@ -404,6 +406,23 @@ def _text_rows(path, encoding, delimiter):
             raise Unreadable(
                 f"第 {rows.line_num} 行附近的引号不成对，无法分列；请改正，或另存为 .xlsx 再导入"
             ) from error
+
+
+def _record_table(path):
+    """A JSON list of objects as a table: a row each, their `children` below them, such as a tree of codes."""
+    try:
+        with open(path, encoding=_encoding_of(path)) as file:
+            records = list(_flattened(json.load(file)))
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
+        raise Unreadable("JSON 文件无法读取：应为对象的列表，例如 [{\"代码\": \"99\", \"名称\": \"…\"}]") from error
+    names = list(dict.fromkeys(name for record in records for name in record))
+    yield _Table("", lambda: iter([names, *([record.get(name, "") for name in names] for record in records)]))
+
+
+def _flattened(records):
+    for record in records:
+        yield {name: value for name, value in record.items() if isinstance(value, str | int | float)}
+        yield from _flattened(record.get("children") or [])
 
 
 def _encoding_of(path):
@@ -521,7 +540,7 @@ def _index(letter):
     return place - 1
 
 
-def _frames(table, outline):
+def _frames(table, outline, at_once):
     """The rows below the headings as frames of text."""
     rows = table.rows()
     number = len(list(islice(rows, outline.row))) + 1
@@ -529,7 +548,7 @@ def _frames(table, outline):
     again = {
         name: outline.headings[letter] for letter, name in outline.mapping.items()
     }  # headings on every page
-    while block := list(islice(rows, ROWS_AT_ONCE)):
+    while block := list(islice(rows, at_once)):
         columns = list(zip_longest(*block, fillvalue=""))
         frame = pl.DataFrame(
             [_column(cells) for cells in columns], schema=[str(at) for at in range(len(columns))]
