@@ -1,6 +1,7 @@
 """Regions, organisations and accounts come in by the general import (P-1.1, P-1.2, P-1.4)."""
 
 import pytest
+from django.core.exceptions import ValidationError
 
 from jingwei import menu
 from jingwei.base.loading import load, undo
@@ -44,6 +45,31 @@ def test_national_codes_come_in_from_a_table(sysadmin, come_in):
     undo(sysadmin.actor, menu.sheets()["regions"], record)
     assert Region.objects.get(code="990101001001").name == "上埔社区"
     assert not Region.objects.filter(code="980101001001").exists()
+
+
+@pytest.mark.req("P-1.1")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "code,name,level,parent\n98,另一省,省,\n9801,另一市,市,98\n980101,另一区,区县,9801\n",
+        "统计用区划代码,名称\n980000000000,另一省\n980100000000,另一市\n980101000000,另一区\n",
+        '[{"code": "98", "name": "另一省", "children": [{"code": "9801", "name": "另一市",\n'
+        '  "children": [{"code": "980101", "name": "另一区"}]}]}]',
+    ],
+)
+def test_codes_come_in_however_they_are_published(sysadmin, come_in, text):
+    counts, refused = come_in(sysadmin, "regions", text)
+    assert (counts["added"], refused) == (3, [])
+    assert Region.objects.get(name="另一区").parent_id == "9801"
+
+
+@pytest.mark.req("P-1.1", "SEC-12")
+@pytest.mark.parametrize(
+    "text", ["[{" * 50_000, '[{"code": 98,}]', '[{"code": "98", "children": 5}]', "[{}, 5]"]
+)
+def test_json_that_is_no_list_of_objects_is_refused_in_words(sysadmin, come_in, text):
+    with pytest.raises(ValidationError, match="JSON 文件无法读取"):
+        come_in(sysadmin, "regions", text)
 
 
 @pytest.mark.req("P-1.2")

@@ -7,7 +7,6 @@ process with a memory limit, so that a bomb ends the child and not the worker. N
 
 import codecs
 import csv
-import json
 import io
 import json
 import mmap
@@ -112,7 +111,7 @@ class Outline:
 
 
 def look(path: Path, largest: int | None = None) -> str:
-    """Judge the file at `path` by its bytes: "xlsx", "xls", "csv" or "json", or Unreadable. `largest` in MB."""
+    """Judge a file by its bytes: "xlsx", "xls", "csv" or "json", or Unreadable. `largest` in MB."""
     size = os.stat(path).st_size
     if size == 0:
         raise Unreadable("文件是空的，请选择有内容的表格文件")
@@ -133,7 +132,7 @@ def look(path: Path, largest: int | None = None) -> str:
         raise Unreadable(f"这是网页格式的文件，不是真正的表格；{_ASK_XLSX}")
     if b"\0" in head or start.startswith((b"%pdf", b"{\\rtf")):
         raise Unreadable("这不是表格文件；可以导入的是 .xlsx、.xls 和 .csv 文件")
-    return "json" if start.startswith((b"[{", b"[ {", b"[\r", b"[\n")) else "csv"
+    return "json" if re.match(rb"\[\s*\{", start) else "csv"
 
 
 def _look_into_zip(file):
@@ -414,7 +413,7 @@ def _record_table(path):
         with open(path, encoding=_encoding_of(path)) as file:
             records = list(_flattened(json.load(file)))
     except (AttributeError, RecursionError, TypeError, ValueError) as error:
-        raise Unreadable("JSON 文件无法读取：应为对象的列表，例如 [{\"代码\": \"99\", \"名称\": \"…\"}]") from error
+        raise Unreadable('JSON 文件无法读取：应为对象的列表，如 [{"名称": "…"}]') from error
     names = list(dict.fromkeys(name for record in records for name in record))
     yield _Table("", lambda: iter([names, *([record.get(name, "") for name in names] for record in records)]))
 

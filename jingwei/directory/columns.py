@@ -9,7 +9,7 @@ from django.db.models.functions import Length
 from jingwei.base.columns import Type
 from jingwei.directory.models import Region
 from jingwei.kit.column import Cleaned
-from jingwei.kit.regions import RegionNames, parent_of
+from jingwei.kit.regions import LEVELS, RegionNames, parent_of
 from jingwei.kit.text import tidy
 
 _VILLAGE, _TOWN = 12, 9  # digits
@@ -64,6 +64,23 @@ class Village(Type):
     def text(self, value):
         region = value and Region.objects.filter(pk=value).first()
         return region.name if region else ""
+
+
+@dataclass
+class RegionCode(Type):
+    """A region's code; national tables fill it up with zeros to 6 or 12 digits (GB/T 2260, GB/T 10114)."""
+
+    note = "2、4、6、9、12 或 15 位数字；末尾补的 0 自动去掉"
+    example = "990101001"
+
+    def clean(self, raw, context):
+        tidied = tidy(raw)
+        codes = tidied.values.str.replace(r"^([0-9]{9})000$", "$1").str.replace(r"^([0-9]{6})000$", "$1")
+        codes = codes.str.replace(r"^([0-9]{4})00$", "$1").str.replace(r"^([0-9]{2})00$", "$1")
+        lengths = "|".join(f"[0-9]{{{digits}}}" for digits in LEVELS)
+        reason = pl.lit("不是行政区划代码：应为 2、4、6、9、12 或 15 位数字")
+        errors = pl.select(pl.when(~codes.str.contains(f"^({lengths})$")).then(reason)).to_series()
+        return Cleaned(codes, errors, tidied.rules)
 
 
 def _enabled(prefixes, digits):

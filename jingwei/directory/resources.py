@@ -36,6 +36,7 @@ from jingwei.directory.models import (
     SignIn,
 )
 from jingwei.directory.models import Region as RegionRow
+from jingwei.directory.sheets import RegionSheet
 from jingwei.kit.coordinates import SYSTEMS as COORDINATES
 
 
@@ -65,6 +66,7 @@ class RegionResource(Resource):
     label = "行政区划"
     icon = "map"
     model = RegionRow
+    sheet = RegionSheet
     fields = ["code", "name"]
     readonly = ["parent", "longitude", "latitude", "enabled"]
     columns = [
