@@ -97,7 +97,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Verb:
-    """A named action on rows besides add, change and delete. `action(actor, row, **form)` does it.
+    """A named action on rows besides add, change and delete. `action(actor, row, **form)` does it and may
+    return a sentence for who asked.
 
     Its permission is "<resource>.<name>". `form` maps argument names to Django form fields. `offered` says
     whether a row shows the button; the action itself refuses when it is not possible now.
@@ -109,6 +110,7 @@ class Verb:
     form: dict[str, Any] = field(default_factory=dict)
     offered: Callable[[Any], bool] = lambda row: True
     bulk: bool = True
+    most: int = 0  # rows in one go, for a verb whose answer is shown once and kept nowhere; 0: any number
     danger: bool = False
     note: str = ""  # what it will do, said before it is done
 

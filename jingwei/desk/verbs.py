@@ -100,11 +100,12 @@ def _do(actor, verb, row, values):
 
 @dataclass
 class Outcome:
-    """What became of a verb on many rows. `refused` holds (row, reason) of the first refusals."""
+    """What became of a verb on many rows: (row, reason) of the first refusals, and what the action answered."""
 
     done: int = 0
     refusals: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
     @property
     def message(self) -> str:
@@ -130,7 +131,9 @@ def _many(request, resource, verb, asked, confirmed):
     form = verb_form(verb, confirmed)
     typed = len(keys) >= TYPED_FROM or (verb.danger and len(keys) > 1)
     if form.is_valid() and keys:
-        if typed and asked.get("typed", "").strip() != str(len(keys)):
+        if verb.most and len(keys) > verb.most:
+            form.add_error(None, f"{verb.label}一次最多 {verb.most} 条，请分次办理")
+        elif typed and asked.get("typed", "").strip() != str(len(keys)):
             form.add_error(None, f"请输入要办理的条数 {len(keys)} 以确认")
         elif len(keys) > AT_ONCE:
             arguments = {"resource": resource.name, "verb": verb.name}
@@ -169,8 +172,10 @@ def carry_out(actor, resource, verb, keys, values, report=lambda done, total: No
     for start in range(0, len(keys), BATCH):
         for row in _rows(resource, actor, verb, keys[start : start + BATCH]):
             try:
-                _do(actor, verb, row, values)
+                said = _do(actor, verb, row, values)
                 outcome.done += 1
+                if verb.most:
+                    outcome.said.append(said)
             except ValidationError as refusal:
                 outcome.refusals += 1
                 if len(outcome.refused) < REFUSALS_KEPT:

@@ -281,7 +281,7 @@ class OperatorResource(Resource):
             "reset",
             "重置口令",
             acts.reset_password,
-            bulk=False,
+            most=100,
             danger=True,
             note="生成新的随机口令，只显示一次；该账号立即退出，首次登录时须修改口令。",
         ),

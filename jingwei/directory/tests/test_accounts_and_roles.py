@@ -9,6 +9,7 @@ from jingwei.base.access import Actor, DataScope
 from jingwei.base.models import LogEntry
 from jingwei.directory import actions, rules
 from jingwei.directory.actors import actor_for
+from jingwei.directory.hashers import PBKDF2SM3PasswordHasher
 from jingwei.directory.models import Appointment, Operator, Organisation, Role
 
 pytestmark = pytest.mark.django_db
@@ -298,3 +299,25 @@ def test_an_organisation_moves_with_all_below_it(sysadmin, town, othertown):
     assert village.path == moved.path + f"{village.pk:06d}/"
     with pytest.raises(ValidationError, match="本单位或其下级"):
         organisations.save(sysadmin.actor, moved, values={"parent": village})
+
+
+@pytest.mark.req("P-1.4")
+def test_passwords_of_a_batch_are_told_once_and_kept_nowhere(secadmin, district, monkeypatch):
+    monkeypatch.setattr(PBKDF2SM3PasswordHasher, "iterations", 1000)
+    office = district.operator.organisation
+    batch = [
+        resource("operators").save(
+            secadmin.actor,
+            Operator(),
+            values={"login": f"clerk{n}", "name": f"甲{n}", "organisation": office},
+        )
+        for n in range(3)
+    ]
+    asked = {"pk": [operator.pk for operator in batch], "confirm": "1", "typed": "3"}
+    page = secadmin.client.post("/operators/do/reset/", asked)
+    told = [sentence.split("新口令是 ")[1].split("　")[0] for sentence in page.context["outcome"].said]
+    for operator, password in zip(batch, told, strict=True):
+        operator.refresh_from_db()
+        assert operator.check_password(password)
+        assert password not in str(list(LogEntry.objects.values()))
+    assert told[0] in page.content.decode().replace("&#x27;", "'")
