@@ -145,6 +145,11 @@ CONDITIONS = {
 }
 
 
+def place(region):
+    """A community with its town: names of communities repeat across towns."""
+    return f"{region.parent.name}{region.name}"
+
+
 def household_of(person):
     """The others registered at the same address in the same community (CL-3.6)."""
     if person.household is None:

@@ -26,7 +26,7 @@ from jingwei.base.resource import (
 from jingwei.directory.models import Region as RegionRow
 from jingwei.people import actions, duplicates, merges, review
 from jingwei.people.models import LATEST, Dose, DuplicatePair, Merge, Person, Transfer
-from jingwei.people.queries import CONDITIONS, aged, household_of
+from jingwei.people.queries import CONDITIONS, aged, household_of, place
 from jingwei.people.sheets import RosterSheet
 
 
@@ -42,11 +42,6 @@ def is_elderly(person):
 
 def vaccination(person):
     return f"已接种{person.dose}针" if person.dose else "未接种"
-
-
-def place(region):
-    """A community with its town: names of communities repeat across towns."""
-    return f"{region.parent.name}{region.name}"
 
 
 def place_column(name, heading):

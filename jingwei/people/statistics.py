@@ -18,7 +18,7 @@ from jingwei.base import codes
 from jingwei.desk.filters import BLANK, YES_NO
 from jingwei.desk.statistics import Line, Share, Table
 from jingwei.directory.models import Region
-from jingwei.people.queries import CONDITIONS, ELDERLY, aged
+from jingwei.people.queries import CONDITIONS, ELDERLY, aged, place
 
 DOSES = ["0", "1", "2", "3"]
 AGE_BANDS = [(low, low + 4) for low in range(0, 85, 5)] + [(85, None)]
@@ -134,12 +134,13 @@ def age_lines(found):
 def by_area(areas: Sequence[Region]) -> Dimension:
     """By these regions, all of one level."""
     length = len(areas[0].code) if areas else 12
+    name = place if len({area.parent_id for area in areas}) > 1 else str
     return Dimension(
         "area",
         "按区域",
         {6: "区县", 9: "乡镇（街道）"}.get(length, "村/社区"),
         lambda today: Left("region_id", length),
-        lambda found: [(area.code, area.name, {"region": area.code}) for area in areas],
+        lambda found: [(area.code, name(area), {"region": area.code}) for area in areas],
     )
 
 

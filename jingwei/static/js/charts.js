@@ -6,6 +6,7 @@
  */
 const SERIES = ["#e8a33d", "#3aa57e", "#c35a6b", "#7a6fc0", "#4aa3c7", "#9a9f45", "#8c8c8c"]; // after the first
 const NARROW = 420; // pixels, below which slices have a legend instead of labels
+const MOST_LINES = 30; // of a ranking, beyond which it scrolls
 const LIKE_ROWS = ["rank", "pyramid"]; // categories from top to bottom
 
 /** {heading, lines: [{label, cells: [{value, text, href}]}]} of a table's chosen columns. */
@@ -27,17 +28,20 @@ function read(table, columns) {
   return { names: columns.map((column) => headings[first + column]), lines };
 }
 
-/** Colours of the page as it is drawn now, light or dark: the canvas knows no CSS variables. */
+/** Colours of the page as it is drawn now, light or dark, in the one notation that charts can lighten. */
 function colours(figure) {
   const probe = figure.parentElement.appendChild(document.createElement("i"));
+  const pixel = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
   const of = (value) => {
     probe.style.color = value;
-    return getComputedStyle(probe).color;
+    pixel.fillStyle = getComputedStyle(probe).color;
+    pixel.fillRect(0, 0, 1, 1);
+    return `rgb(${pixel.getImageData(0, 0, 1, 1).data.slice(0, 3).join()})`;
   };
   const found = {
-    text: getComputedStyle(figure).color,
-    faint: of("var(--tblr-border-color)"),
+    text: of("var(--tblr-body-color)"),
     ground: of("var(--tblr-bg-surface)"),
+    faint: of("var(--tblr-border-color)"),
     series: ["var(--tblr-primary)", ...SERIES].map(of),
   };
   probe.remove();
@@ -73,7 +77,7 @@ function options(kind, { names, lines }, colour, narrow) {
     type: "category",
     data: lines.map((line) => line.label),
     inverse: kind === "rank",
-    axisLabel: { ...text, hideOverlap: true, interval: lines.length > 20 ? "auto" : 0 },
+    axisLabel: { ...text, fontSize: lines.length > 20 ? 10 : 12, hideOverlap: true, interval: 0 },
     axisTick: { show: false },
     axisLine: { lineStyle: { color: colour.faint } },
   };
@@ -99,8 +103,8 @@ function options(kind, { names, lines }, colour, narrow) {
     drawn.xAxis = flat ? values : categories;
     drawn.yAxis = flat ? categories : values;
   }
-  if (kind === "rank" && lines.length > 20) {
-    drawn.dataZoom = [{ type: "slider", yAxisIndex: 0, startValue: 0, endValue: 19, width: 16, right: 4, showDetail: false }];
+  if (kind === "rank" && lines.length > MOST_LINES) {
+    drawn.dataZoom = [{ type: "slider", yAxisIndex: 0, startValue: 0, endValue: MOST_LINES - 1, width: 16, right: 4, showDetail: false }];
     drawn.grid.right = 32;
   }
   return drawn;
