@@ -32,7 +32,7 @@ def save_record(actor, obj, *, resource, values=None, version=None, reason="", a
         obj.created_by = actor.operator_id
     else:
         stored = model.objects.select_for_update(of=("self",)).get(pk=obj.pk)
-        if version is not None and stored.version != int(version):
+        if version is not None and str(version) != str(stored.version):
             raise StaleRecord()
         before = {f.name: getattr(stored, f.attname) for f in model._meta.concrete_fields}
         obj.version = stored.version

@@ -6,3 +6,6 @@ class DeskConfig(AppConfig):
     label = "desk"
     verbose_name = "工作台"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self):
+        from jingwei.desk import checks  # noqa: F401 their registration

@@ -77,7 +77,7 @@ def edit_page(request, resource, row, *, form=None, conflict=None, version="", c
 def _saved(request, resource, row, form, version=None):
     """Save the form's values; False with the reasons in the form where a rule refuses."""
     try:
-        resource.save(request.actor, row, values=form.values, version=version or None)
+        resource.save(request.actor, row, values=form.values, version=version)
     except StaleRecord:
         raise
     except ValidationError as refusal:
@@ -98,7 +98,7 @@ def conflict_of(resource, stored, form, seen):
     """The conflict of a form that was filled in on version `seen` of a record that is now `stored`."""
     log = LogEntry.objects.filter(resource=resource.name, object_id=str(stored.pk), result="成功")
     changes = [entry for entry in log.order_by("-id")[:20] if "changes" in entry.detail]
-    found = Conflict(changes[: stored.version - int(seen)])
+    found = Conflict(changes[: stored.version - int(seen)] if seen.isdecimal() else [])
     for name, value in form.values.items():
         target = resource.model._meta.get_field(name)
         if target.name not in form.fields or target.many_to_many:

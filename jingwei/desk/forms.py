@@ -48,8 +48,10 @@ class RecordForm(forms.Form):
         label = str(target.verbose_name)
         column = self.sheet.column(name)
         if column:
-            hint = KEPT if isinstance(getattr(self.obj, target.attname), Sealed) and not self.clear else ""
-            return Cell(column, label=label, widget=self._widget(column, target), help_text=hint)
+            cell = Cell(column, label=label, widget=self._widget(column, target))
+            if isinstance(getattr(self.obj, target.attname), Sealed) and not self.clear:
+                cell.help_text, cell.show_hidden_initial = KEPT, True
+            return cell
         if isinstance(target, ArrayField):
             return WordsField(label=label, required=not target.blank)
         if target.is_relation:
@@ -118,9 +120,10 @@ class RecordForm(forms.Form):
         return entered
 
     def _cell(self, name, entered):
-        """The text of a cell; a personal value that came back masked is the one stored."""
+        """The text of a cell; a personal value that comes back as it was shown is the one stored."""
         stored = getattr(self.obj, field_at(self.resource.model, name).attname)
-        if isinstance(stored, Sealed) and entered[name] == stored.masked():
+        shown = self.data.get(self.add_initial_prefix(name))
+        if isinstance(stored, Sealed) and entered[name] in (stored.masked(), shown):
             return stored.clear()
         return entered[name]
 

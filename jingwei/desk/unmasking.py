@@ -32,7 +32,8 @@ def unmask(request, resource, pk):
     """Ask for the reason; then show the clear values in place: of a list's row, a form or the record's page."""
     require(request, resource, "clear")
     row = row_or_404(request, resource, "clear", pk)
-    place = request.POST.get("in", request.GET.get("in", ""))
+    asked = request.POST if request.method == "POST" else request.GET
+    place = asked.get("in", "")
     problem = ""
     if request.method == "POST":
         try:
@@ -42,7 +43,12 @@ def unmask(request, resource, pk):
         else:
             return _clear(request, resource, row, place)
     context = {"resource": resource, "row": row, "key": pk, "place": place, "problem": problem}
-    return render(request, "desk/_unmask.html" if is_fragment(request) else "desk/unmask.html", context)
+    context["position"] = asked.get("position", "")
+    answer = render(request, "desk/_unmask.html" if is_fragment(request) else "desk/unmask.html", context)
+    # A form that is refused stays in its dialog instead of taking the place of the row.
+    if problem:
+        answer.headers["HX-Retarget"], answer.headers["HX-Reswap"] = "#dialog", "innerHTML"
+    return answer
 
 
 def _clear(request, resource, row, place):
@@ -63,10 +69,8 @@ def note_unmasking(actor, resource, row, reason):
     if len(reason.strip()) < 2:
         raise ValidationError("请填写查看明文的事由，它会记入操作日志。")
     hour = timezone.now() - timedelta(hours=1)
-    if (
-        LogEntry.objects.filter(operator=actor.operator_id, act="查看明文", at__gte=hour).count()
-        >= PER_HOUR.value()
-    ):
+    looks = LogEntry.objects.filter(operator=actor.operator_id, act="查看明文", at__gte=hour)
+    if looks.count() >= PER_HOUR.value():
         raise ValidationError(f"一小时内最多查看 {PER_HOUR.value()} 次明文，请稍后再试。")
     shown = [str(field.verbose_name) for field in personal_fields(resource.model)]
     audit.record(actor, "查看明文", row, resource=resource.name, reason=reason.strip(), 内容=shown)
