@@ -64,12 +64,16 @@ def preview(template: SmsTemplate, values: Mapping[str, str]) -> Preview:
             errors[name] = "不能有换行或其它控制字符"
     if errors:
         raise ValidationError({name: f"参数“{name}”：{reason}" for name, reason in errors.items()})
-    visible = {name: value if name in template.visible else HIDDEN for name, value in values.items()}
     text = fill(template.text, values)
     parts = len(split(text))
     if parts > MOST_PARTS:
         raise ValidationError(f"短信过长：要拆成 {parts} 条，最多 {MOST_PARTS} 条。请缩短内容或参数。")
-    return Preview(text, fill(template.text, visible), parts)
+    return Preview(text, fill(template.text, for_the_log(template, values)), parts)
+
+
+def for_the_log(template: SmsTemplate, values: Mapping[str, str]) -> dict[str, str]:
+    """The values, with stars for what the template does not show; the receiver's name is in the log too."""
+    return {name: value if name in (*template.visible, NAME) else HIDDEN for name, value in values.items()}
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
@@ -155,13 +159,12 @@ def send_group(
         raise ValidationError("没有可发送的对象：所选人员都没有登记有效的手机号。")
     held = len(chosen) > RELEASE_ABOVE.value()
     now = timezone.now()
-    shown = {name: value if name in template.visible else HIDDEN for name, value in values.items()}
     batch, new = SmsBatch.objects.get_or_create(
         key=key or uuid.uuid4().hex,
         defaults={
             "template": template,
             "label": label[:200],
-            "shown": fill(template.text, shown),
+            "shown": fill(template.text, for_the_log(template, values)),
             "count": len(chosen),
             "left_out": numbers.count(None),
             "state": SmsBatch.HELD if held else SmsBatch.RELEASED,

@@ -33,7 +33,7 @@ class SmsTemplate(Record):
     name = models.CharField("模板名称", max_length=60, unique=True)
     text = models.CharField("内容", max_length=LONGEST_TEMPLATE)
     offered = ArrayField(
-        models.CharField(max_length=20), verbose_name="可用参数", default=list, editable=False
+        models.CharField(max_length=20), verbose_name="系统提供的参数", default=list, editable=False
     )
     # Closed unless opened: a parameter may be a name or a code, and the log of messages is read by many.
     visible = ArrayField(
@@ -136,6 +136,11 @@ class SmsBatch(Record):
 
     def __str__(self):
         return f"{self.template}（{self.label}，{self.count} 人）"
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether any of its messages could still be kept back."""
+        return self.messages.filter(state__in=(SmsMessage.HELD, SmsMessage.WAITING)).exists()
 
 
 class SmsMessage(models.Model):

@@ -120,7 +120,7 @@ class Migration(migrations.Migration):
                         default=list,
                         editable=False,
                         size=None,
-                        verbose_name="可用参数",
+                        verbose_name="系统提供的参数",
                     ),
                 ),
                 (

@@ -342,7 +342,7 @@ def test_an_answer_sends_the_next_template_once():
         assert standin.texts() == ["李四，请回复您的体温", "李四，已记录：36.5"]
     assert SmsReply.objects.count() == 2
     following = SmsMessage.objects.get(follows=message)
-    assert following.shown == "****，已记录：36.5"
+    assert following.shown == "李四，已记录：36.5"
 
 
 @pytest.mark.req("P-7.1")

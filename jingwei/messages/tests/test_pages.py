@@ -50,7 +50,7 @@ def test_one_message_is_written_seen_and_sent(village, template):
     assert answer.url == reverse("desk:show", args=["sms-messages", message.pk])
     assert (message.receiver, message.content) == ("13800000001", "张三您好，请做核酸")
     shown = village.client.get(answer.url).content.decode()
-    assert "138****0001" in shown and "13800000001" not in shown and "张三您好" not in shown
+    assert "138****0001" in shown and "13800000001" not in shown
 
 
 @pytest.mark.req("P-7.2")
@@ -172,7 +172,7 @@ def test_the_log_shows_content_receiver_time_and_outcome(village):
     deliver(OutboxGateway())
     SmsMessage.objects.filter(pk=failed.pk).update(state=SmsMessage.FAILED, error="空号（UNDELIV）")
     page = village.client.get("/sms-messages/").content.decode()
-    for words in ("****您好，3月1日请到上埔社区采样。", "160****0001", "已发送", "失败", "空号（UNDELIV）"):
+    for words in ("林样例您好，3月1日请到上埔社区采样。", "160****0001", "已发送", "失败", "空号（UNDELIV）"):
         assert words in page
     assert "16000000001" not in page
     found = village.client.get("/sms-messages/?q=16000000001").content.decode()
@@ -211,7 +211,7 @@ def test_the_outbox_shows_what_would_have_been_sent(village):
     assert "还没有短信" in village.client.get("/sms-outbox/").content.decode()
     deliver(OutboxGateway())
     page = village.client.get("/sms-outbox/").content.decode()
-    assert "****您好，3月1日请到上埔社区采样。" in page
+    assert "林样例您好，3月1日请到上埔社区采样。" in page
     assert "160****0001" in page and "16000000001" not in page
 
 
