@@ -9,7 +9,8 @@ from jingwei.base.access import platform_actor
 from jingwei.base.columns import Context
 from jingwei.base.sheets import clean_row
 from jingwei.kit.idcard import check_digits
-from jingwei.people.models import Dose, Person, Transfer
+from jingwei.people import merges
+from jingwei.people.models import Dose, DuplicatePair, Merge, Person, PersonAlias, Transfer
 from jingwei.people.sheets import RosterSheet
 
 VILLAGE = "990101001001"
@@ -59,4 +60,27 @@ def transfer() -> Transfer:
     )
 
 
-SAMPLES = {Person: person, Dose: dose, Transfer: transfer}
+def alias() -> PersonAlias:
+    return PersonAlias.objects.create(person=person(), doc_type="414", number=f"E{next(_orders):08d}")
+
+
+def duplicate_pair() -> DuplicatePair:
+    first, second = person(), person()
+    return DuplicatePair.objects.create(
+        first=first, second=second, score=65, reasons="姓名相同，联系电话相同"
+    )
+
+
+def merge() -> Merge:
+    pair = duplicate_pair()
+    return merges.merge(platform_actor("样例"), pair, keep=pair.first_id, taken=())
+
+
+SAMPLES = {
+    Person: person,
+    Dose: dose,
+    Transfer: transfer,
+    PersonAlias: alias,
+    DuplicatePair: duplicate_pair,
+    Merge: merge,
+}
