@@ -8,7 +8,6 @@ from typing import Any
 from django.urls import reverse
 from django.utils import timezone
 
-from jingwei import menu
 from jingwei.base.fields import SealedField, bulk_reveal, personal_fields
 from jingwei.desk.columns import ListColumn, columns_of, fetch, field_at, link_of, list_column, text
 from jingwei.desk.lists import key_text
@@ -93,6 +92,8 @@ def details_of(resource, row, *, clear=False):
 
 def panels_of(actor, resource, row):
     """[(panel, resource, Table, more)] of what other resources show on a record's page, each by its permission."""
+    from jingwei import menu  # its pages import this module
+
     found = []
     for other in menu.resources().values():
         for panel in other.panels:
@@ -126,6 +127,8 @@ def _columns_of_panel(panel, other, row):
 
 def timeline_of(actor, resource, row) -> list[tuple[Any, str, str]]:
     """(when, kind, text) of what happened to a record, the latest first; each resource by its permission."""
+    from jingwei import menu  # its pages import this module
+
     found = []
     for other in menu.resources().values():
         for moment in other.moments:
