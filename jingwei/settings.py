@@ -1,7 +1,7 @@
 """Every setting of the platform. The environment is the only input; a wrong value stops the start.
 
 Environment:
-    JINGWEI_HOME        folder of this instance: database, keys, logs, logins (default ./var)
+    JINGWEI_HOME        folder of this instance: database, keys, logs, logins (default var/ in the project)
     DATABASE_URL        a PostgreSQL >= 15 elsewhere; without it the embedded server in JINGWEI_HOME is used
     JINGWEI_POOL        most database connections of one web process (default: none are pooled)
     JINGWEI_KEYS        key ring of the personal columns (default JINGWEI_HOME/keys.json)
@@ -65,7 +65,7 @@ def _secret_key(path):
 
 
 # The instance
-JINGWEI_HOME = Path(os.environ.get("JINGWEI_HOME") or "var").resolve()
+JINGWEI_HOME = Path(os.environ.get("JINGWEI_HOME") or PACKAGE.parent / "var").resolve()
 JINGWEI_HOME.mkdir(parents=True, exist_ok=True)
 JINGWEI_KEYS = Path(os.environ.get("JINGWEI_KEYS") or JINGWEI_HOME / "keys.json")
 SECRET_KEY = os.environ.get("JINGWEI_SECRET_KEY") or _secret_key(JINGWEI_HOME / "secret-key")
