@@ -1,6 +1,7 @@
 """Who gets through to a page of the desk: an operator with the permission the page names (P-1.10)."""
 
 from functools import wraps
+from http import HTTPStatus
 
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.shortcuts import get_object_or_404
@@ -48,7 +49,7 @@ def guarded(view, permission="", label="", menu=""):
         if permission:
             require_permission(request, permission, label, menu)
         response = view(request, *args, **kwargs)
-        if not request.permission_asked:
+        if not request.permission_asked and response.status_code != HTTPStatus.METHOD_NOT_ALLOWED:
             raise ImproperlyConfigured(f"{request.path} answers without asking for a permission")
         response.headers.setdefault("Cache-Control", "no-store")
         return response

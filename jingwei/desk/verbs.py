@@ -100,7 +100,7 @@ def _do(actor, verb, row, values):
 
 @dataclass
 class Outcome:
-    """What became of a verb on many rows: (row, reason) of the first refusals, and what the action answered."""
+    """What became of a verb on many rows: (row, reason) of the first refusals, what the action answered."""
 
     done: int = 0
     refusals: int = 0
