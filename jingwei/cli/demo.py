@@ -102,12 +102,12 @@ def people_made() -> int:
 
 
 def draw_bar(done, total):
-    """A bar on one line of a terminal; elsewhere a line for every tenth."""
+    """A bar on one line of a terminal; elsewhere a line whenever another tenth is done."""
     filled = 30 * done // total
     line = f"演示人口 {'█' * filled}{'░' * (30 - filled)} {done:,}/{total:,}"
     if sys.stdout.isatty():
         print(f"\r{line}", end="\n" if done == total else "", flush=True)
-    else:
+    elif 10 * done // total > 10 * (done - BLOCK) // total:
         print(line, flush=True)
 
 
