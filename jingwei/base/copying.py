@@ -16,7 +16,8 @@ def copy_into(table: str, frame: pl.DataFrame):
         include_header=False, null_value="", quote_style="non_numeric"
     )
     data = text.encode()
-    with connection.cursor() as cursor:
+    # Django gives its own errors to what `execute` raises, but not to a copy.
+    with connection.cursor() as cursor, connection.wrap_database_errors:
         target = connection.ops.quote_name(table)
         with cursor.copy(f"COPY {target} ({columns}) FROM STDIN (FORMAT csv, NULL '')") as copy:
             for start in range(0, len(data), _BYTES_AT_ONCE):
