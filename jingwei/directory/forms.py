@@ -17,9 +17,7 @@ class PermissionTable(forms.Widget):
         from jingwei import menu  # it imports every package's faces, this one among them
 
         chosen = set(value or ())
-        systems = [
-            (system.label, [_line(entry, chosen) for entry in system.entries]) for system in menu.SYSTEMS
-        ]
+        systems = [(system.label, list(_lines(system.entries, chosen))) for system in menu.SYSTEMS]
         context = super().get_context(name, value, attrs)
         return context | {"plain": [ACTION_LABELS[action] for action in PLAIN], "systems": systems}
 
@@ -30,16 +28,24 @@ class PermissionTable(forms.Widget):
         return False  # no box checked sends nothing
 
 
-def _line(entry, chosen):
-    """(label, a box or None per plain action, boxes of named ones); a box: (permission, label, checked)."""
-    if not isinstance(entry, Resource):
-        return entry.label, [None] * len(PLAIN), [(entry.permission, "打开", entry.permission in chosen)]
-    labels = ACTION_LABELS | {verb.name: verb.label for verb in entry.verbs}
-    boxes = {}
-    for permission in entry.permissions():
-        action = permission.partition(".")[2]
-        boxes[action] = (permission, labels[action], permission in chosen)
-    return entry.label, [boxes.pop(action, None) for action in PLAIN], list(boxes.values())
+def _lines(entries, chosen):
+    """(label, a box or None per plain action, boxes of named ones); a box: (permission, label, checked).
+
+    A line for each resource, then one for all pages that the same permission opens.
+    """
+    pages = {}
+    for entry in entries:
+        if not isinstance(entry, Resource):
+            pages.setdefault(entry.permission, []).append(entry.label)
+            continue
+        labels = ACTION_LABELS | {verb.name: verb.label for verb in entry.verbs}
+        boxes = {}
+        for permission in entry.permissions():
+            action = permission.partition(".")[2]
+            boxes[action] = (permission, labels[action], permission in chosen)
+        yield entry.label, [boxes.pop(action, None) for action in PLAIN], list(boxes.values())
+    for permission, labels in pages.items():
+        yield "、".join(labels), [None] * len(PLAIN), [(permission, "打开", permission in chosen)]
 
 
 class RoleBoxes(forms.SelectMultiple):
@@ -83,8 +89,7 @@ def permission_labels(permissions) -> str:
 
     words = {}
     for system in menu.SYSTEMS:
-        for entry in system.entries:
-            label, plain, named = _line(entry, set(permissions))
+        for label, plain, named in _lines(system.entries, set(permissions)):
             held = [box[1] for box in [*plain, *named] if box and box[2]]
             if held:
                 words[label] = "、".join(held)
