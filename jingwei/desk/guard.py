@@ -17,7 +17,7 @@ def require(request, resource, action):
 
 
 def require_permission(request, permission, label="", menu=""):
-    """`require` for a page that is no resource's; `menu` is its entry of the menu, which may be hidden (P-1.7)."""
+    """`require` for a page; `menu` is its entry of the menu, which may be hidden (P-1.7)."""
     request.permission_asked = True
     if not request.actor.may_open(menu, permission):
         resource, _, action = permission.partition(".")

@@ -40,7 +40,7 @@ def sign_in(login: str, password: str, *, address: str, device: str, request_id:
         _count(f"address {address}", key, distinct=True)
         warning = f"，再输错 {left} 次将锁定" if left else f"，已锁定 {parameters.LOCK.value()} 分钟"
         raise _refuse(key, operator, WRONG + warning, WRONG, where)
-    Guard.objects.filter(key=f"name {key}").delete()
+    _forgive(key, address)
     if not operator.is_active:
         raise _refuse(key, operator, "账号已停用或已到期，请联系管理员", "账号停用或到期", where)
     actor = actor_for(operator, **where)
@@ -102,6 +102,15 @@ def _count(key, login, *, distinct=False) -> int:
         guard.tries = []
     guard.save()
     return max(left, 0)
+
+
+@transaction.atomic
+def _forgive(login, address):
+    """Who finds the right password in the end was no stranger: what went before counts no more."""
+    Guard.objects.filter(key=f"name {login}").delete()
+    for guard in Guard.objects.select_for_update().filter(key=f"address {address}"):
+        guard.tries = [[at, name] for at, name in guard.tries if name != login]
+        guard.save()
 
 
 def unlock(operator: Operator) -> bool:

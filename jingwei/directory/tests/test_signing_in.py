@@ -140,6 +140,28 @@ def test_many_names_tried_from_one_address_lock_the_address(browser, clerk):
     assert is_in(elsewhere)
 
 
+@pytest.mark.req("SEC-2")
+def test_who_errs_and_then_gets_in_does_not_count_against_the_office(browser, clerk):
+    for number in range(3):
+        enter(browser, f"guess{number}", "wrong")
+    enter(browser, "village", "wrong")
+    enter(browser, "village", RIGHT)
+    enter(browser, "guess3", "wrong")
+    guard = Guard.objects.get(key="address 127.0.0.1")
+    assert [name for _, name in guard.tries] == ["guess0", "guess1", "guess2", "guess3"]
+    enter(browser, "village", RIGHT)
+    assert is_in(browser)
+
+
+@pytest.mark.req("SEC-8", "P-2.3")
+def test_behind_a_trusted_proxy_the_address_is_the_browsers(browser, clerk, settings):
+    forwarded = {"X-Forwarded-For": "198.51.100.9, 203.0.113.7"}
+    enter(browser, "village", "wrong", headers=forwarded)
+    settings.JINGWEI_TRUSTED_PROXIES = {"127.0.0.1"}
+    enter(browser, "village", "wrong", headers=forwarded)
+    assert set(SignIn.objects.values_list("address", flat=True)) == {"127.0.0.1", "203.0.113.7"}
+
+
 @pytest.mark.req("SEC-2", "P-1.4")
 def test_an_administrator_unlocks(browser, clerk, secadmin):
     for _ in range(5):
