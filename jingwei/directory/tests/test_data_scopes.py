@@ -10,7 +10,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def departments(district):
-    """Departments: 甲 of the district's office, 乙 of one below, 丙 of the village, 丁 of another district."""
+    """Departments: 甲 of the district office, 乙 of one below, 丙 of a village, 丁 of another district."""
     office = district.operator.organisation
     below = Organisation.objects.filter(parent=office).order_by("pk").first()
     village = Organisation.objects.get(region="990101001001")
