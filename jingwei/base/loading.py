@@ -176,6 +176,7 @@ def _run(actor, sheet, path, record, progress):
     else:
         record.mapping = prepared.outline.mapping
         close(actor, record, Load.DONE, counts)
+        sheet.after_load(counts["added"] + counts["changed"])
 
 
 def _store(actor, sheet, record, prepared, progress):

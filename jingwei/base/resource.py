@@ -186,7 +186,7 @@ class Resource:
     related: Sequence[str] = ()  # select_related
     # {field name: function(actor) giving a Django form field} for what no cell of a sheet can hold
     form_fields: dict[str, Callable] = {}
-    # Pages that outgrew the declaration: (route below "/<name>/", view of request and resource), before the desk's
+    # Pages that outgrew the declaration: (route below "/<name>/", view of request and resource)
     pages: Sequence[tuple[str, Callable]] = ()
     sheet: Any = None  # a base.sheets.Sheet class; None: derived from `fields`
     empty: str = "还没有数据。"  # what an empty list says, with what to do next

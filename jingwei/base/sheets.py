@@ -67,6 +67,9 @@ class Sheet:
     def on_add(self, ids: Sequence[int]):
         """A load added the rows with these ids. Called in its transaction."""
 
+    def after_load(self, rows: int):
+        """A load has ended well and has added or changed so many rows."""
+
     def on_change(self, actor: Actor, changes: Sequence[tuple[int, Any, Any]], reason: str):
         """A load changed the watched column of existing rows: (id, old, new). Called in its transaction."""
 

@@ -38,8 +38,6 @@ KINDS = {
     "import-undo": Kind("撤销导入", of_resource(imports.undo_load)),
     "export": Kind("导出", of_resource(exports.export_file)),
     "bulk": Kind("批量办理", of_resource(verbs.bulk_job)),
-    "clean-files": Kind("清理文件", files.clean_up),
-    "clean-jobs": Kind("清理任务", jobs.clean_up),
 }
 
 
@@ -52,10 +50,14 @@ class Scheduled:
     cron: str
 
 
-TIMETABLE = [
-    Scheduled("clean-files", "清理过期文件", "10 * * * *"),
-    Scheduled("clean-jobs", "清理任务记录", "20 19 * * *"),
-]
+TIMETABLE: list[Scheduled] = []
+
+
+def schedule(kind, label, work, cron):
+    """Have the timetable start jobs of this kind; the `tasks` of the packages add theirs."""
+    KINDS[kind] = Kind(label, work)
+    TIMETABLE.append(Scheduled(kind, label, cron))
+    app.periodic(cron=cron, periodic_id=kind, task_kwargs={"kind": kind})(run_scheduled)
 
 
 @app.task(name=jobs.TASK, pass_context=True)
@@ -72,8 +74,8 @@ def run_scheduled(timestamp, *, kind):
         jobs.start(platform_actor("定时任务"), kind, scheduled.label, {})
 
 
-for entry in TIMETABLE:
-    app.periodic(cron=entry.cron, periodic_id=entry.kind, task_kwargs={"kind": entry.kind})(run_scheduled)
+schedule("clean-files", "清理过期文件", files.clean_up, "10 * * * *")
+schedule("clean-jobs", "清理任务记录", jobs.clean_up, "20 19 * * *")
 
 
 @app.periodic(cron="* * * * * */10")

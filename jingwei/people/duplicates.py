@@ -5,7 +5,7 @@ that agree in some columns (`BLOCKS`) or in a part of the number, works out what
 and keeps the pairs that a rule of `RULES` calls likely.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import polars as pl
 from django.core.exceptions import ValidationError
@@ -13,8 +13,11 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from jingwei.base import audit
+from jingwei.base.access import platform_actor
 from jingwei.base.copying import copy_into
 from jingwei.base.crypto import provider
+from jingwei.base.models import Job
+from jingwei.desk import jobs
 from jingwei.kit.slips import count_slips
 from jingwei.people.models import DuplicatePair, Person
 
@@ -155,6 +158,24 @@ def find(report=lambda done, total: None) -> Found:
         dropped = cursor.rowcount
         cursor.execute("DROP TABLE candidate, piece, likely")
     return Found(added, dropped, DuplicatePair.objects.filter(state=DuplicatePair.WAITING).count())
+
+
+SEARCH = "find-duplicates"  # the kind of job
+LABEL = "查找重复人员"
+MANY = 1_000  # rows that a load added or changed, from which it is followed by a search
+
+
+def search(actor, job, report):
+    """Kind of job: `find`, and what came of it in words."""
+    found = find(report)
+    words = f"新发现 {found.added:,} 对，不再相似 {found.dropped:,} 对，共有 {found.waiting:,} 对待核。"
+    return {"message": words, "result": asdict(found)}
+
+
+def search_after_load(rows):
+    """Start a search when a load has added or changed many rows, unless one waits already."""
+    if rows >= MANY and not Job.objects.filter(kind=SEARCH, state=Job.WAITING).exists():
+        jobs.start(platform_actor("导入之后"), SEARCH, LABEL, {})
 
 
 def likeness(pair: DuplicatePair) -> tuple[int, str] | None:

@@ -4,6 +4,7 @@ from jingwei.base.columns import Code, Date, DocType, IdNumber, Phone, Sex, Text
 from jingwei.base.sheets import Sheet, SheetColumn
 from jingwei.directory.columns import Town, Village
 from jingwei.people.actions import note_transfers, start_roll_up_of_samples
+from jingwei.people.duplicates import search_after_load
 from jingwei.people.following import FOLLOWING, following
 from jingwei.people.models import Person, PersonAlias
 
@@ -190,6 +191,9 @@ class RosterSheet(Sheet):
 
     def on_add(self, ids):
         start_roll_up_of_samples(ids)
+
+    def after_load(self, rows):
+        search_after_load(rows)
 
     def on_change(self, actor, changes, reason):
         note_transfers(actor, changes, reason=reason)

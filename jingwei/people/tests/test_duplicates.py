@@ -3,7 +3,9 @@
 import pytest
 from django.core.exceptions import ValidationError
 
-from jingwei.base.models import LogEntry
+from jingwei.base.models import Job, LogEntry
+from jingwei.desk import jobs
+from jingwei.desk.tasks import KINDS, TIMETABLE
 from jingwei.people import duplicates
 from jingwei.people.duplicates import dismiss, find, likeness, pairs_of, reopen
 from jingwei.people.models import DuplicatePair, Person
@@ -86,6 +88,21 @@ def test_one_number_under_two_types_of_document_is_found():
     card = person(name="陈六", **ALONE)
     person(name="陈陆", doc_type="其他证件", number=card.number.clear(), **ALONE)
     assert reasons() == {("陈六", "陈陆"): "证件号相同、证件类型不同，证件类型不同"}
+
+
+@pytest.mark.req("P-6.3")
+def test_the_search_is_a_job_of_the_timetable_and_follows_large_loads():
+    assert duplicates.SEARCH in {entry.kind for entry in TIMETABLE}
+    for order in (100, 999):
+        person(name="陈三", number=number("19800101", order), phone="16000000003", address="")
+    duplicates.search_after_load(duplicates.MANY - 1)
+    assert not Job.objects.exists()
+    for _ in range(2):
+        duplicates.search_after_load(duplicates.MANY)
+    job = Job.objects.get()
+    jobs.run({duplicates.SEARCH: KINDS[duplicates.SEARCH].work}, job.pk)
+    job.refresh_from_db()
+    assert (job.state, job.message) == (Job.DONE, "新发现 1 对，不再相似 0 对，共有 1 对待核。")
 
 
 # --- what is not ------------------------------------------------------------------------------------------
