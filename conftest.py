@@ -34,7 +34,7 @@ def pytest_configure(config):
 def copy_database(name):
     """Have a fresh copy of the database `jingwei` under another name, whatever stood there."""
     connections.close_all()
-    admin = embedded.url(settings.JINGWEI_HOME / "pg", user="postgres", database="postgres")
+    admin = embedded.url(settings.EMBEDDED_SERVER, user="postgres", database="postgres")
     with psycopg.connect(admin, autocommit=True) as server:
         server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         server.execute(f"CREATE DATABASE {name} TEMPLATE jingwei OWNER jingwei")
@@ -44,7 +44,7 @@ def copy_database(name):
 def django_db_setup(django_test_environment, django_db_blocker, worker_id):
     """Start the server and make the worker's database, in place of Django's own test database."""
     name = f"jingwei_{worker_id}"
-    with embedded.Server(settings.JINGWEI_HOME / "pg"), django_db_blocker.unblock():
+    with embedded.Server(settings.EMBEDDED_SERVER), django_db_blocker.unblock():
         with open(settings.JINGWEI_HOME / "template.lock", "a+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if lock.tell() == 0:
@@ -54,7 +54,7 @@ def django_db_setup(django_test_environment, django_db_blocker, worker_id):
             copy_database(name)
         connection.settings_dict["NAME"] = name
         # Programs that a test starts see the same rows.
-        os.environ["DATABASE_URL"] = embedded.url(settings.JINGWEI_HOME / "pg", database=name)
+        os.environ["DATABASE_URL"] = embedded.url(settings.EMBEDDED_SERVER, database=name)
         TransactionTestCase._fixture_teardown = lambda case: copy_database(name)
         yield
         connections.close_all()

@@ -72,7 +72,10 @@ SECRET_KEY = os.environ.get("JINGWEI_SECRET_KEY") or _secret_key(JINGWEI_HOME / 
 DEBUG = False
 
 # Data
-DATABASES = {"default": _database(os.environ.get("DATABASE_URL") or embedded.url(JINGWEI_HOME / "pg"))}
+EMBEDDED_SERVER = None if os.environ.get("DATABASE_URL") else JINGWEI_HOME / "pg"  # its data folder
+DATABASES = {
+    "default": _database(embedded.url(EMBEDDED_SERVER) if EMBEDDED_SERVER else os.environ["DATABASE_URL"])
+}
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # a restarted server costs a reconnect, not an error page
 if pool := _number("JINGWEI_POOL"):
     DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": pool, "timeout": 10}

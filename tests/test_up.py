@@ -199,6 +199,17 @@ def test_after_a_kill_of_the_command_alone_it_starts_again(instance):
     assert instance.answers()
 
 
+@pytest.mark.req("P-10.2")
+def test_with_a_database_elsewhere_there_is_no_embedded_server(empty_instance):
+    elsewhere = empty_instance.home / "elsewhere"
+    with embedded.Server(elsewhere):
+        empty_instance.environment["DATABASE_URL"] = embedded.url(elsewhere)
+        empty_instance.start()
+        assert empty_instance.answers()
+        assert not (empty_instance.home / "pg").exists()
+        assert empty_instance.stop() == 0
+
+
 def test_a_command_without_an_instance_says_what_to_do(empty_instance):
     refused = empty_instance.run("demo")
     assert refused.returncode == 2

@@ -61,11 +61,10 @@ def _run(arguments):
 
 def _database():
     """The embedded server for as long as a command runs, unless the database is elsewhere."""
-    if "DATABASE_URL" in os.environ:
+    if settings.EMBEDDED_SERVER is None:
         return contextlib.nullcontext()
-    folder = settings.JINGWEI_HOME / "pg"
-    if not folder.exists():
+    if not settings.EMBEDDED_SERVER.exists():
         raise ImproperlyConfigured(
             f"{settings.JINGWEI_HOME} 中还没有实例，请先运行 make run（或 jingwei up）。"
         )
-    return embedded.Server(folder)
+    return embedded.Server(settings.EMBEDDED_SERVER)

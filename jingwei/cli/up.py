@@ -2,6 +2,12 @@
 
 Everything started here ends with it: in order on Ctrl-C or SIGTERM, by the kernel's hand if it is killed. A
 part that dies is started again.
+
+Environment, beside that of the settings:
+    PORT          8000
+    JINGWEI_BIND  address to listen on (default 127.0.0.1)
+    JINGWEI_WEB   number of web processes (default one per core, at most 4)
+    DEMO          0: region tree, roles and demonstration logins, but no people
 """
 
 import contextlib
@@ -49,9 +55,9 @@ def run(options):
     with contextlib.ExitStack() as stack:
         _claim(stack, options)
         server = None
-        if "DATABASE_URL" not in os.environ:
+        if settings.EMBEDDED_SERVER:
             _say("正在启动内置数据库……")
-            server = stack.enter_context(embedded.Server(settings.JINGWEI_HOME / "pg", tied=True))
+            server = stack.enter_context(embedded.Server(settings.EMBEDDED_SERVER, tied=True))
             stack.callback(server.stop)
         _prepare_data(options)
         _collect_static_files()
