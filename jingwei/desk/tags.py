@@ -85,3 +85,9 @@ def starts_with(text, beginning):
 def moment(at):
     """A date, or a time to the minute, of a time line."""
     return f"{timezone.localtime(at):%Y-%m-%d %H:%M}" if isinstance(at, datetime) else f"{at:%Y-%m-%d}"
+
+
+@register.filter
+def thousands(number):
+    """A count as it is read: 97,999."""
+    return f"{number or 0:,}"

@@ -9,7 +9,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 from openpyxl import load_workbook
 
+from jingwei import menu
 from jingwei.base.models import ColumnMapping, Job, Load, LogEntry, StoredFile
+from jingwei.base.sheets import sheet_of
 from jingwei.desk import files, imports, jobs, tasks
 from jingwei.people.models import Person
 from jingwei.people.samples import number, person
@@ -438,3 +440,18 @@ def test_an_upload_left_alone_expires(clerk):
     assert "上传的文件已过期" in clerk.client.get(clerk.address).content.decode()
     assert not clerk.client.post(f"{clerk.address}confirm/", follow=True).content.decode().count("正在排队")
     assert not Job.objects.filter(kind="import").exists()
+
+
+# --- every resource ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("P-5.3", "P-1.4")
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", [name for name, r in menu.resources().items() if "import" in r.actions])
+def test_any_resource_with_a_sheet_shows_its_upload_and_gives_a_template(name, district, secadmin, sysadmin):
+    importer = next((p for p in (district, secadmin, sysadmin) if p.actor.may(f"{name}.import")), None)
+    assert importer, "somebody of the shipped roles may import it"
+    assert "下载模板" in importer.client.get(f"/{name}/import/").content.decode()
+    template = importer.client.get(f"/{name}/import/template/")
+    headings = [cell.value for cell in load_workbook(io.BytesIO(template.content)).active[1]]
+    assert {column.heading for column in sheet_of(menu.resource(name)).columns} <= set(headings)

@@ -47,7 +47,6 @@ document.addEventListener("htmx:xhr:progress", (event) => {
   progress.hidden = false;
   progress.value = (100 * event.detail.loaded) / event.detail.total;
   if (event.detail.loaded === event.detail.total) {
-    progress.removeAttribute("value");
     part(form, "chosen").textContent = "已上传，正在检查……";
   }
 });
