@@ -39,6 +39,8 @@ def changes(before: dict, obj, names) -> dict:
         field = obj._meta.get_field(name)
         old, new = before.get(name), getattr(obj, field.attname)
         if old != new:
+            if isinstance(new, list):  # of a long list only what went and what came
+                old, new = [x for x in old or [] if x not in new], [x for x in new if x not in (old or [])]
             changed[str(field.verbose_name)] = [shown(field, old), shown(field, new)]
     return changed
 
@@ -51,6 +53,8 @@ def shown(field, value):
         return ""
     if isinstance(value, bool):
         return "是" if value else "否"
+    if isinstance(value, list):
+        return "、".join(map(str, value))
     if isinstance(field, codes.CodeField):
         return codes.labels(field.dictionary).get(value, value)
     if isinstance(field, models.ForeignKey):

@@ -41,10 +41,11 @@ def save_record(actor, obj, *, resource, values=None, version=None, reason="", a
         if name not in many:
             setattr(obj, name, value)
     obj.full_clean()
-    changed = audit.changes(before, obj, names)
+    # What is internal is saved with the rest, but nothing to read in a log: digests, search grams.
+    changed = audit.changes(before, obj, [name for name in names if name not in model.internal])
     if not adding:
         many = {name: value for name, value in many.items() if set(value) != set(getattr(obj, name).all())}
-        if not changed and not many:
+        if not many and not audit.changes(before, obj, names):
             return obj
     obj.updated_at = timezone.now()
     if adding:

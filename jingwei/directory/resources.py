@@ -12,6 +12,7 @@ from jingwei.base.resource import (
     Column,
     Contains,
     Exact,
+    Figure,
     Panel,
     Ref,
     Region,
@@ -177,6 +178,7 @@ class OrganisationResource(Resource):
     search = ["name", "short_name", "external_id"]
     search_hint = "单位名称、简称"
     tabs = [Tab("启用", Q(enabled=True)), Tab("停用", Q(enabled=False))]
+    figures = [Figure("启用的单位", "tab=0")]
     filters = [
         Region("region", "所在辖区"),
         Choice("nature"),
@@ -257,6 +259,7 @@ class OperatorResource(Resource):
         Tab("已锁定", Q(locked_until__gt=Now())),
         Tab("未任职", Q(appointments=None)),
     ]
+    figures = [Figure("未任职的账号", "tab=3"), Figure("已锁定的账号", "tab=2")]
     filters = [
         Region("organisation__region", "所在辖区"),
         Ref("organisation"),
@@ -461,6 +464,7 @@ class LogResource(Resource):
     order = ["-pk"]
     search = ["actor", "login", "label", "object_id", "request_id"]
     search_hint = "操作员、登录名、对象、请求号"
+    figures = [Figure("被拒绝或失败的操作", "tab=0")]
     tabs = [
         Tab("拒绝和失败", ~Q(result="成功")),
         Tab("查看明文", Q(act="查看明文")),
@@ -507,6 +511,7 @@ class ErrorResource(Resource):
     order = ["-pk"]
     search = ["reference", "place", "kind"]
     search_hint = "用户报来的编号"
+    figures = [Figure("错误记录")]
     filters = [Between("at"), Contains("kind")]
     empty = "没有错误记录。"
 

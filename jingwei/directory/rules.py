@@ -33,6 +33,7 @@ ADMINISTRATORS = {
 ORDINARY = {
     "regions": {"view", "export"},
     "region-changes": {"view", "export"},
+    "codes": {"view", "export"},
     "organisations": {"view", "export"},
     "departments": {"view", "add", "change", "delete", "export"},
     "posts": {"view", "add", "change", "delete", "export"},

@@ -180,8 +180,8 @@ def _own_office(resource, action):
 SHIPPED_ROLES = [
     ShippedRole("区级管理员", Role.REGION, _manager, "全区业务数据，维护本区部门、职务和账号资料"),
     ShippedRole("区级操作员", Role.REGION, _operator, "全区业务数据的查询、录入、导入、导出"),
-    ShippedRole("乡镇街道操作员", Role.REGION, _operator, "本乡镇（街道）业务数据的查询、录入、导入、导出"),
-    ShippedRole("村社区操作员", Role.REGION, _operator, "本村（社区）业务数据的查询、录入、导入、导出"),
+    ShippedRole("乡镇街道操作员", Role.REGION, _operator, "本乡镇街道业务数据的查询、录入、导入、导出"),
+    ShippedRole("村社区操作员", Role.REGION, _operator, "本村社区业务数据的查询、录入、导入、导出"),
     ShippedRole("领导查阅", Role.REGION, _reader, "只看不改：列表和统计，证件号、电话脱敏"),
     ShippedRole("场所运维", Role.BELOW, _own_office, "场所码运维单位"),
     ShippedRole("场所监管", Role.BELOW, _own_office, "公共场所监管单位"),

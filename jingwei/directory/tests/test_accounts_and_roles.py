@@ -247,6 +247,21 @@ def test_grants_are_logged_with_old_and_new(secadmin, newcomer):
     assert (entry.act, entry.login, entry.detail["changes"]["角色"]) == ("修改", "secadmin", ["", "领导查阅"])
 
 
+@pytest.mark.req("P-3.1", "P-1.5")
+def test_of_a_changed_role_the_log_says_what_went_and_what_came(secadmin):
+    role = role_called("村社区操作员")
+    held = [permission for permission in role.permissions if permission != "people.delete"]
+    resource("roles").save(secadmin.actor, role, values={"permissions": [*held, "codes.view"]})
+    entry = LogEntry.objects.filter(resource="roles").latest("pk")
+    assert entry.detail["changes"]["权限"] == ["people.delete", "codes.view"]
+
+
+@pytest.mark.req("SEC-13", "P-3.1")
+def test_the_log_of_a_new_account_holds_nothing_of_its_password(newcomer):
+    entry = LogEntry.objects.filter(resource="operators", act="新增").latest("pk")
+    assert set(entry.detail["changes"]) == {"登录名", "姓名", "所属单位", "启用", "须改口令"}
+
+
 @pytest.mark.req("P-1.5")
 def test_permissions_are_checked_in_a_table(secadmin):
     role = role_called("领导查阅")
