@@ -11,7 +11,9 @@ from jingwei.base.fields import Sealed
 from jingwei.base.models import LogEntry
 
 
-def record(actor: Actor, act: str, obj=None, *, resource="", label="", result="成功", reason="", **detail) -> LogEntry:
+def record(
+    actor: Actor, act: str, obj=None, *, resource="", label="", result="成功", reason="", **detail
+) -> LogEntry:
     """Write one line: who did `act` on what. `detail` must be JSON and never holds a clear personal value."""
     return LogEntry.objects.create(
         operator=actor.operator_id,

@@ -13,16 +13,18 @@ class StaleRecord(ValidationError):
     """Somebody else saved the record in the meantime; nothing was overwritten (P-5.2)."""
 
     def __init__(self):
-        super().__init__("这条记录刚被他人修改过，请核对最新内容后再保存；您填写的内容仍保留在页面上。", code="stale")
+        super().__init__(
+            "这条记录刚被他人修改过，请核对最新内容后再保存；您填写的内容仍保留在页面上。", code="stale"
+        )
 
 
 @transaction.atomic
 def save_record(actor, obj, *, resource, values=None, version=None, reason="", act=""):
-    """Add or change one record with `values` ({field name: value}, many-to-many ones too) and log it field by field.
+    """Add or change one record and log it field by field.
 
-    `resource` is the name permissions carry. `version` is the version the operator saw; a newer one in the
-    database raises StaleRecord. ValidationError for a broken rule, for a row that would leave the actor's
-    data scope, and for one that already exists.
+    `values` is {field name: value}, many-to-many ones too. `resource` is the name permissions carry.
+    `version` is the version the operator saw; a newer one in the database raises StaleRecord. ValidationError
+    for a broken rule, for a row that would leave the actor's data scope, and for one that already exists.
     """
     adding = obj._state.adding
     model = type(obj)
@@ -70,7 +72,9 @@ def save_record(actor, obj, *, resource, values=None, version=None, reason="", a
 def require_in_scope(actor, obj, permission):
     """Refuse a record that is not, or no longer, among the rows `actor` may use `permission` on."""
     if not type(obj).objects.visible_to(actor, permission).filter(pk=obj.pk).exists():
-        raise ValidationError("这条记录不在您的管辖范围内，不能保存。请检查所属辖区或单位。", code="out_of_scope")
+        raise ValidationError(
+            "这条记录不在您的管辖范围内，不能保存。请检查所属辖区或单位。", code="out_of_scope"
+        )
 
 
 @transaction.atomic
@@ -83,7 +87,8 @@ def delete_record(actor, obj, *, resource, reason=""):
     except models.ProtectedError as error:
         kinds = sorted({str(o._meta.verbose_name) for o in error.protected_objects})
         raise ValidationError(
-            f"“{label}”仍被{'、'.join(kinds)}使用（{len(error.protected_objects)} 处），不能删除。请先解除使用，或改为停用。"
+            f"“{label}”仍被{'、'.join(kinds)}使用（{len(error.protected_objects)} 处），不能删除。"
+            "请先解除使用，或改为停用。"
         ) from error
     obj.pk = pk
     audit.record(actor, "删除", obj, resource=resource, label=label, reason=reason)
