@@ -11,6 +11,7 @@ from functools import partial
 from importlib import resources
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
@@ -216,8 +217,11 @@ def ensure_roles():
         role = role or Role(name=shipped.name, reach=shipped.reach, note=shipped.note)
         offered = [p for p in gained if p not in role.permissions and shipped.holds(*p.split("."))]
         if offered or role.pk is None:
+            try:
+                role.administrator = rules.administrator_kind([*role.permissions, *offered])
+            except ValidationError:
+                continue  # an administrator has made something else of the role
             role.permissions = [*role.permissions, *offered]
-            role.administrator = rules.administrator_kind(role.permissions)
             role.version += 1
             role.save()
     KnownPermission.objects.bulk_create(KnownPermission(name=permission) for permission in gained)

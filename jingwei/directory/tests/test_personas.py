@@ -7,7 +7,7 @@ from django.conf import settings
 
 from jingwei.base.models import Code
 from jingwei.directory import setup
-from jingwei.directory.models import Operator, Organisation, Region, Role
+from jingwei.directory.models import KnownPermission, Operator, Organisation, Region, Role
 
 pytestmark = pytest.mark.django_db
 
@@ -45,6 +45,20 @@ def test_setting_up_again_changes_nothing():
     assert not Role.objects.filter(name="场所运维").exists()
     assert Code.objects.get(kind="届别", value="1").label == "首届"
     assert list(Operator.objects.values_list("login", "password")) == before
+
+
+@pytest.mark.req("P-1.5", "P-10.1")
+def test_a_permission_the_platform_gained_is_offered_to_the_shipped_roles_once():
+    gained = KnownPermission.objects.filter(name="people.export")
+    gained.delete()
+    for name, permissions in [("村社区操作员", ["people.view"]), ("区级操作员", ["logs.view"])]:
+        Role.objects.filter(name=name).update(permissions=permissions)
+    setup.ensure_roles()
+    assert Role.objects.get(name="村社区操作员").permissions == ["people.view", "people.export"]
+    assert Role.objects.get(name="区级操作员").permissions == ["logs.view"], "auditors see no business"
+    Role.objects.filter(name="村社区操作员").update(permissions=["people.view"])
+    setup.ensure_roles()
+    assert Role.objects.get(name="村社区操作员").permissions == ["people.view"]
 
 
 @pytest.mark.req("P-10.1", "SEC-5")
