@@ -367,4 +367,4 @@ def wake():
 
 def _defer():
     with suppress(AlreadyEnqueued):
-        configure_task(name=DELIVER, job_manager=queue, lock=DELIVER, queueing_lock=DELIVER).defer()
+        configure_task(name=DELIVER, job_manager=queue, queueing_lock=DELIVER).defer()

@@ -8,7 +8,9 @@ Nothing of a receiver is handed over while an earlier message to them is still o
 """
 
 import logging
+import re
 import time
+from contextlib import contextmanager
 from datetime import timedelta
 
 from django.conf import settings
@@ -16,6 +18,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
+from jingwei.kit.text import mask_phone
 from jingwei.messages import actions
 from jingwei.messages.gateways import (
     ACCEPTED,
@@ -38,6 +41,8 @@ log = logging.getLogger(__name__)
 
 CLAIM = timedelta(minutes=10)  # longer than any gateway session spends on what it claimed at once
 SESSION_SECONDS = 50  # a session ends before the timetable begins the next
+BUSY_SECONDS = 1  # to a gateway that asks for patience
+LOCK = 0x534D53  # key of the advisory lock of whoever has a session
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(minutes=30)
 RECEIPT_WITHIN = timedelta(days=3)  # after that a receipt that names no message of ours is somebody else's
 ANSWERED_WITHIN = timedelta(days=7)  # a reply without further mark answers the last message of that time
@@ -58,6 +63,22 @@ def chosen_gateway() -> Gateway:
             return OutboxGateway()
 
 
+@contextmanager
+def no_other_session():
+    """Whether no other worker has a session now, and keep it so: gateways count connections.
+
+    Two would send nothing twice either. The lock ends with the process that holds it.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
+        [free] = cursor.fetchone()
+        try:
+            yield free
+        finally:
+            if free:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+
+
 def deliver(gateway: Gateway):
     """Hand over what is due, in order, and take in receipts and replies. A gateway that is down delays it."""
     settle_lost_claims(gateway)
@@ -68,11 +89,14 @@ def deliver(gateway: Gateway):
 
     try:
         with gateway.open(take) as session:
-            while time.monotonic() < end and (batch := claim(gateway)):
-                attempts = {sms.uid: sms.attempt for sms in batch}
-                for answer in session.hand_over(batch):
-                    record_answer(gateway, answer, attempts[answer.uid])
-            session.listen()
+            handed_over = True
+            while handed_over:
+                handed_over = False
+                while time.monotonic() < end and (batch := claim(gateway)):
+                    _hand_over(gateway, session, batch)
+                    handed_over = True
+                # Meanwhile more may be asked for, by an answer among others.
+                session.listen()
         settle_receipts(gateway)
     except GatewayDown as error:
         _note_down(gateway, error)
@@ -80,6 +104,14 @@ def deliver(gateway: Gateway):
         GatewayState.objects.update_or_create(
             name=gateway.name, defaults={"down_since": None, "error": "", "seen_at": timezone.now()}
         )
+
+
+def _hand_over(gateway, session, batch):
+    attempts = {sms.uid: sms.attempt for sms in batch}
+    for answer in session.hand_over(batch):
+        record_answer(gateway, answer, attempts[answer.uid])
+        if answer.outcome == LATER:
+            time.sleep(BUSY_SECONDS)
 
 
 def _note_down(gateway, error):
@@ -143,7 +175,7 @@ def record_answer(gateway: Gateway, answer: Answer, attempt: int):
         return
     # A worker that comes back after its claim has run out has no say any more.
     mine = mine.filter(state=SENDING, attempts=attempt)
-    error, ids = answer.error[:200], list(answer.gateway_ids)
+    error, ids = without_numbers(answer.error)[:200], list(answer.gateway_ids)
     if answer.outcome == UNSENT:
         mine.update(state=WAITING, claimed_until=None, attempts=attempt - 1)
     elif answer.outcome == REFUSED:
@@ -153,6 +185,11 @@ def record_answer(gateway: Gateway, answer: Answer, attempt: int):
         mine.update(state=WAITING, claimed_until=None, error=error, retry_at=timezone.now() + wait)
     else:
         mine.update(state=UNSURE, claimed_until=None, error=error, gateway_ids=ids)
+
+
+def without_numbers(text: str) -> str:
+    """What a gateway says, with the mobile numbers in it masked (P-4.1)."""
+    return re.sub(r"1[3-9][0-9]{9}", lambda found: mask_phone(found[0]), text)
 
 
 @transaction.atomic
@@ -180,7 +217,7 @@ def _take_receipt(gateway_name, receipt):
             "gateway_id": receipt.gateway_id,
             "message": message,
             "delivered": receipt.delivered,
-            "code": receipt.code,
+            "code": without_numbers(receipt.code),
             "at": receipt.at or timezone.now(),
         },
     )

@@ -2,15 +2,14 @@
 
 from procrastinate.contrib.django import app
 
-from jingwei.messages import delivery
 from jingwei.messages.actions import DELIVER
+from jingwei.messages.delivery import chosen_gateway, deliver, no_other_session
 
 
 @app.periodic(cron="* * * * *")
-@app.task(name=DELIVER, lock=DELIVER, queueing_lock=DELIVER)
-def deliver(timestamp=0):
-    """Hand over what waits, and take in what came; each minute, and when something is sent.
-
-    One at a time, for the gateway's sake; two would not send twice either.
-    """
-    delivery.deliver(delivery.chosen_gateway())
+@app.task(name=DELIVER, queueing_lock=DELIVER)
+def deliver_waiting(timestamp=0):
+    """Hand over what waits, and take in what came: each minute, and when something is sent."""
+    with no_other_session() as free:
+        if free:
+            deliver(chosen_gateway())

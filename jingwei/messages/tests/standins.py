@@ -158,7 +158,8 @@ class CmppStandIn(StandIn):
     """An ISMG of CMPP 2.0, read by the field offsets of the specification.
 
     `remembers`: a sequence number it has taken is refused with 3 on any later connection. `reports`: it sends
-    a status report for each message, "early" ones before the answer. A DELIVER without answer comes again.
+    a status report for each message, "early" ones before the answer, none while it is `holding` them. A
+    DELIVER without answer comes again.
     """
 
     def __init__(self, *, remembers=False, reports="", **options):
@@ -169,6 +170,7 @@ class CmppStandIn(StandIn):
         self.parts = {}  # (number, reference): {part: text}
         self.waiting = []  # bodies of DELIVERs to send
         self.acknowledged = []
+        self.holding = False
         self.active_tests = self.terminated = 0
         self.server = _Server(("127.0.0.1", 0), self._handler())
 
@@ -274,7 +276,7 @@ class CmppStandIn(StandIn):
                 self.write(0x80000004, sequence, (bytes(8) if result else msg_id) + bytes([result]))
 
             def push(self):
-                while standin.waiting:
+                while standin.waiting and not standin.holding:
                     body = standin.waiting.pop(0)
                     self.sequence += 1
                     self.unanswered[self.sequence] = body
