@@ -61,6 +61,12 @@ def place_of_pair(pair):
     return " / ".join(dict.fromkeys([pair.first.region.name, pair.second.region.name]))
 
 
+def doses_not_kept(merge):
+    """The doses that gave way to one of the same number; an undone merge has put them back."""
+    rows = merge.record.get("dropped", {}).get("people_dose", ())
+    return "；".join(f"第{row['dose']}针 {row['on']} {row['unit']}".strip() for row in rows)
+
+
 def only_after_review(pair):
     """Merging is offered where the two records are seen side by side, on the page of the pair."""
     return False
@@ -382,9 +388,16 @@ class MergeResource(Resource):
     ]
     columns = [
         *("at", "kept", "kept__region", "gone_name", "gone_number", "gone_region", "reasons", "score"),
+        Column("doses", "未保留的接种", doses_not_kept, needs=["record"]),
         *("by_name", "state", "undone_at", "undone_by"),
     ]
-    hidden = ["score", "undone_at", "undone_by"]
+    hidden = ["score", "doses", "undone_at", "undone_by"]
+    sections = [
+        ("合并", ["at", "by_name", "state", "undone_at", "undone_by"]),
+        ("保留的人员", ["kept"]),
+        ("并入的记录", ["gone_name", "gone_number", "gone_region", "doses"]),
+        ("依据", ["reasons", "score"]),
+    ]
     related = ["kept__region__parent", "gone_region__parent"]
     order = ["-pk"]
     filters = [Region("kept__region", "所在辖区"), Choice("state"), Between("at"), Exact("gone_number")]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
+from django.db.models import Q
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
@@ -56,9 +57,16 @@ def review(request, resource, pk):
         "may": permitted(request.actor, resource),
         "waits": pair.state == pair.WAITING,
         "latest": _latest(people),
+        "following": _following(request.actor, resource, pair),
         "alike": likeness(pair),
     }
     return render(request, "people/review.html", context)
+
+
+def _following(actor, resource, pair):
+    """The pair that waits behind this one in the list."""
+    behind = Q(score__lt=pair.score) | Q(score=pair.score, pk__gt=pair.pk)
+    return resource.rows(actor).filter(behind, state=pair.WAITING).order_by("-score", "pk").first()
 
 
 def _chosen(asked, one, other):
@@ -123,7 +131,7 @@ def _hanging(actor, resource, people):
             if other.name != resource.records.name:
                 counted = f"{len(shown.rows)}+" if more else str(len(shown.rows))
                 found.setdefault(panel.label, ["0", "0"])[side] = counted
-    return list(found.items())
+    return [(label, counts) for label, counts in found.items() if counts != ["0", "0"]]
 
 
 def _outcome(kept, gone, taken):
