@@ -1,0 +1,106 @@
+"""One valid row per model of base and directory, for the shared tests: what a community has of each."""
+
+from itertools import count
+
+from jingwei.base.models import Code, ErrorEntry, LogEntry
+from jingwei.directory.models import (
+    Appointment,
+    Department,
+    MenuGrant,
+    Operator,
+    Organisation,
+    Post,
+    Region,
+    RegionChange,
+    Role,
+    SignIn,
+)
+
+VILLAGE = "990101001001"
+_numbers = count(1)
+
+
+def region() -> Region:
+    """A grid of the community."""
+    number = next(_numbers)
+    return Region.objects.create(code=f"{VILLAGE}{number:03d}", name=f"第{number}网格", parent_id=VILLAGE)
+
+
+def region_change() -> RegionChange:
+    return RegionChange.objects.create(old=f"{VILLAGE}999", old_name="原网格", new=region(), reason="合并")
+
+
+def organisation() -> Organisation:
+    return Organisation.objects.create(
+        name=f"上埔社区第{next(_numbers)}小学",
+        parent=Organisation.objects.get(region=VILLAGE, parent__region="990101001"),
+        region_id=VILLAGE,
+    )
+
+
+def department() -> Department:
+    return Department.objects.create(organisation=organisation(), name="办公室")
+
+
+def post() -> Post:
+    return Post.objects.create(department=department(), name="科员")
+
+
+def role() -> Role:
+    return Role.objects.create(name=f"样例角色{next(_numbers)}", permissions=["people.view"])
+
+
+def operator() -> Operator:
+    login = f"sample{next(_numbers)}"
+    made = Operator(
+        login=login, login_key=login, name="林样例", phone="16000000001", organisation=organisation()
+    )
+    made.set_unusable_password()
+    made.save()
+    return made
+
+
+def appointment() -> Appointment:
+    held = operator()
+    return Appointment.objects.create(operator=held, organisation=held.organisation)
+
+
+def menu_grant() -> MenuGrant:
+    return MenuGrant.objects.create(operator=operator(), key="people")
+
+
+def code() -> Code:
+    number = next(_numbers)
+    return Code.objects.create(kind="人群分类", value=f"s{number}", label=f"样例{number}")
+
+
+def log_entry() -> LogEntry:
+    return LogEntry.objects.create(actor="林样例", act="查看", region=VILLAGE, label="样例")
+
+
+def sign_in() -> SignIn:
+    held = operator()
+    return SignIn.objects.create(login=held.login, operator=held, address="192.0.2.1", succeeded=True)
+
+
+def error_entry() -> ErrorEntry:
+    return ErrorEntry.objects.create(
+        reference="A1B2C3D4E5", kind="ValueError", trace="ValueError\n  a.py:1 run"
+    )
+
+
+SAMPLES = {
+    Region: region,
+    RegionChange: region_change,
+    Organisation: organisation,
+    Department: department,
+    Post: post,
+    Role: role,
+    Operator: operator,
+    Appointment: appointment,
+    MenuGrant: menu_grant,
+    Code: code,
+    LogEntry: log_entry,
+    SignIn: sign_in,
+    ErrorEntry: error_entry,
+}
