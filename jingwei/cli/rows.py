@@ -1,4 +1,4 @@
-"""`jingwei rows`: the rows of a list as JSON or CSV, with the selection, rights and log of the page (P-1.6)."""
+"""`jingwei rows`: a list as JSON or CSV, with the selection, rights and log of the page (P-1.6)."""
 
 import csv
 import json

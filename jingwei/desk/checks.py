@@ -1,4 +1,4 @@
-"""What `manage.py check` says about the declarations of the menu: a slip is an error before any page is opened."""
+"""What `manage.py check` says about the menu: a slip is an error before any page is opened."""
 
 from collections import Counter
 

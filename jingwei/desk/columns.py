@@ -41,7 +41,7 @@ class ListColumn:
     read: Callable[[Any], Any]
 
     def value(self, row, clear=False):
-        """What the cell holds: text, number, date or naive local time; a personal value masked unless `clear`."""
+        """What the cell holds: text, number, date, naive local time; personal ones masked unless `clear`."""
         value = self.read(row)
         if isinstance(value, Sealed):
             return value.clear() if clear else value.masked()
@@ -60,7 +60,7 @@ def text(value) -> str:
 
 
 def reader(field) -> Callable[[Any], Any]:
-    """How a model field's value is shown: labels for codes and choices, 是/否, the name of what it refers to."""
+    """How a field's value is shown: labels of codes and choices, 是/否, the name of what it refers to."""
     name = field.name
     if isinstance(field, CodeField):
         return lambda row: codes.labels(field.dictionary).get(getattr(row, name), getattr(row, name))

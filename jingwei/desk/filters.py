@@ -44,7 +44,7 @@ class Question:
 
 @dataclass
 class Control:
-    """One filter as the page shows it: what was entered, in words, and the condition it makes (None: not set)."""
+    """One filter as the page shows it: what was entered, in words, and its condition (None: not set)."""
 
     filter: Filter
     label: str
@@ -212,7 +212,7 @@ def _exact(declared, texts, question):
 
 
 def stored_form(target, text) -> str:
-    """A text as the column keeps it: an ID number with 18 characters and a capital X, a phone in its one form."""
+    """A text as the column keeps it: ID numbers with 18 characters and capital X, phones in one form."""
     cells = tidy(pl.Series([text], dtype=pl.String)).values
     kind = target.kind if isinstance(target, SealedField) else ""
     if kind == "number":
@@ -226,7 +226,7 @@ def stored_form(target, text) -> str:
 
 
 def shown_as(model, column, shown) -> Q | None:
-    """Condition: the list column `column` of `model` shows the text `shown`. None where only a look at the row tells."""
+    """Condition: a list column of `model` shows the text `shown`. None where only a look at the row tells."""
     target = field_at(model, column.name)
     if target is None or not shown:
         return None

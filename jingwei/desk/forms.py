@@ -145,7 +145,7 @@ class Cell(forms.Field):
 
 
 class ReferenceInput(forms.TextInput):
-    """The key of one of `rows`, chosen from the suggestions at `address`; without scripts, its key or name."""
+    """The key of one of `rows`, chosen from the suggestions at `address`; without scripts its key or name."""
 
     template_name = "desk/widgets/reference.html"
 

@@ -58,7 +58,7 @@ def guarded(view, permission="", label="", menu=""):
 
 
 def for_everyone(view):
-    """A view as the addresses mount it that every operator may open: it shows nothing but the operator's own."""
+    """A view as the addresses mount it that every operator may open: it shows only the operator's own."""
 
     @wraps(view)
     def own(request, *args, **kwargs):

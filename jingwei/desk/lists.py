@@ -1,8 +1,8 @@
-"""Which rows a list shows, and in which order: one selection for the page, exports, bulk acts and the command line.
+"""Which rows a list shows, and in which order: for the page, exports, bulk acts and the command line alike.
 
-Parameters of a selection, in an address or a plain mapping: `q` (words of the quick search), `tab` (its number),
-`sort` (a column's name, "-" before it for descending), `load` (the number of one of the actor's imports) and the names of the filters (`<name>__from`, `<name>__to`
-of a range).
+Parameters of a selection, in an address or a plain mapping: `q` (words of the quick search), `tab` (its
+number), `sort` (a column's name, "-" before it for descending), `load` (the number of one of the actor's
+imports) and the names of the filters (`<name>__from`, `<name>__to` of a range).
 """
 
 import base64
@@ -71,8 +71,9 @@ class Page:
 class Selection:
     """The rows of `resource` that `actor` may use `action` on and that `params` select.
 
-    `where` are further (name, value) pairs for the command line: the name of a filter, a field or a column, or
-    its Chinese heading; the value as the list shows it. Unreadable filters give no rows; `refusals` says which.
+    `where` are further (name, value) pairs for the command line: the name of a filter, a field or a column,
+    or its Chinese heading; the value as the list shows it. Unreadable filters give no rows; `refusals` says
+    which.
     """
 
     def __init__(
@@ -273,7 +274,7 @@ class Selection:
         return self._keys(0, None)
 
     def _fetched(self, keys, columns, start, clear=False) -> list:
-        """The rows of `keys` in that order with what `columns` read, their personal values opened in one go."""
+        """The rows of `keys` in that order with what `columns` read, personal values opened in one go."""
         needs = [name for column in columns for name in column.needs]
         by_key = {
             row.pk: row for row in fetch(self.everything.filter(pk__in=keys), needs, self.resource.related)
@@ -308,7 +309,7 @@ class Selection:
 
     @cached_property
     def tab_totals(self) -> list[Total | None]:
-        """A total for each tab under the same search and filters; None where it would need a look at each row."""
+        """A total for each tab under the same filters; None where it would need a look at each row."""
         if self._needs_a_look:
             return [None for _ in self.resource.tabs]
         counted = [
@@ -317,7 +318,7 @@ class Selection:
         return [Total(n) if n <= COUNT_BOUND else Total(COUNT_BOUND, exact=False) for n in counts(counted)]
 
     def chunks(self, size=2_000, columns=None, limit=None) -> Iterator[list]:
-        """All rows in order, some at a time, with what `columns` (by default all) read. For exports and bulk acts."""
+        """All rows in order, some at a time, with what `columns` (by default all) read: for exports."""
         columns = self.columns(everything=True) if columns is None else columns
         start = 0
         with transaction.atomic():
@@ -355,7 +356,7 @@ def counts(querysets) -> list[int]:
     parts, params = [], []
     for number, queryset in enumerate(querysets):
         sql, values = queryset.values("pk").query.sql_with_params()
-        parts.append(f"(SELECT count(*) FROM ({sql}) AS rows_{number})")
+        parts.append(f"(SELECT count(*) FROM ({sql}) AS rows_{number})")  # noqa: S608 the ORM's own SQL
         params += values
     if not parts:
         return []

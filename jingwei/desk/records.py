@@ -26,7 +26,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: its key as addresses carry it, its page ("" if it may not be opened), its cells."""
+    """A row of a table: its key as addresses carry it, its page ("" if it may not be opened), its cells.
+
+    `label` is what the column says that opens it.
+    """
 
     key: str
     address: str
@@ -45,7 +48,7 @@ class Table:
 
 
 def table(actor, resource, rows, columns, *, clear=False, openable=None) -> Table:
-    """Rows with what `columns` say about them. `openable`: keys of the rows with a page for `actor`; None: all."""
+    """Rows with what `columns` say about them. `openable`: keys of those with a page for `actor`; None: all."""
     link = link_of(resource)
     personal = {field.name for field in personal_fields(resource.model)}
     made = []
@@ -54,7 +57,8 @@ def table(actor, resource, rows, columns, *, clear=False, openable=None) -> Tabl
         opens = openable is None or row.pk in openable
         cells = [_cell(column, column.value(row, clear), link, personal, clear) for column in columns]
         address = reverse("desk:show", args=[resource, key]) if opens else ""
-        made.append(Row(key, address, str(row), cells, row.position, clear))
+        label = next((cell.text for cell in cells if cell.kind == "link"), "")
+        made.append(Row(key, address, label, cells, row.position, clear))
     return Table(columns, made)
 
 
@@ -91,7 +95,7 @@ def details_of(resource, row, *, clear=False):
 
 
 def panels_of(actor, resource, row):
-    """[(panel, resource, Table, more)] of what other resources show on a record's page, each by its permission."""
+    """[(panel, resource, Table, more)] of what resources show on a record's page, each by its permission."""
     from jingwei import menu  # its pages import this module
 
     found = []

@@ -1,4 +1,4 @@
-"""The quick search of a list: words as a condition for the database, and a second look at what it finds (P-4.2)."""
+"""The quick search of a list: words as a condition, and a second look at what it finds (P-4.2)."""
 
 import re
 

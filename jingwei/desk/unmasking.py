@@ -1,4 +1,4 @@
-"""Personal values in clear: with the permission, for a reason, logged, for one look at one page (P-4.3, SEC-16)."""
+"""Personal values in clear: with the permission, for a reason, logged, for one look (P-4.3, SEC-16)."""
 
 from datetime import timedelta
 
@@ -29,7 +29,7 @@ PARAMETERS = [PER_HOUR]
 
 
 def unmask(request, resource, pk):
-    """Ask for the reason; then show the clear values in place: of a list's row, a form or the record's page."""
+    """Ask for the reason; then show the clear values in place: in a row, a form or the record's page."""
     require(request, resource, "clear")
     row = row_or_404(request, resource, "clear", pk)
     asked = request.POST if request.method == "POST" else request.GET

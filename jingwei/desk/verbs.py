@@ -113,7 +113,7 @@ class Outcome:
 
 
 def keys_chosen(resource, actor, verb, asked) -> list:
-    """Keys of the rows that were ticked, or of all rows of the list's selection, as far as the verb may reach."""
+    """Keys of the rows that were ticked, or of the list's whole selection, as far as the verb may reach."""
     if "all" in asked:
         selection = Selection(resource, actor, QueryDict(asked.get("query", "")), action=verb.name)
         if selection.refusals:
@@ -138,15 +138,10 @@ def _many(request, resource, verb, asked, confirmed):
         elif len(keys) > AT_ONCE:
             arguments = {"resource": resource.name, "verb": verb.name}
             # What was searched for and entered may be personal: the job keeps it sealed.
-            job = jobs.start(
-                request.actor,
-                "bulk",
-                f"批量{verb.label} {resource.label}",
-                arguments,
-                query=asked.urlencode(),
-            )
+            label = f"批量{verb.label} {resource.label}"
+            jobs.start(request.actor, "bulk", label, arguments, query=asked.urlencode())
             messages.success(request, f"{len(keys):,} 条正在后台办理，可在任务中心查看进度")
-            return redirect(f"{reverse('desk:jobs')}#job-{job.pk}")
+            return redirect("desk:jobs")
         else:
             outcome = carry_out(request.actor, resource, verb, keys, form.cleaned_data)
             return render(

@@ -1,4 +1,4 @@
-"""A list shows the rows that were asked for, in the order asked for, and says so when it cannot tell what was."""
+"""A list shows the rows that were asked for, in the order asked for, and says when it cannot tell."""
 
 from types import SimpleNamespace
 from urllib.parse import urlencode
