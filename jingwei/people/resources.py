@@ -393,8 +393,7 @@ class MergeResource(Resource):
     ]
     hidden = ["score", "doses", "undone_at", "undone_by"]
     sections = [
-        ("合并", ["at", "by_name", "state", "undone_at", "undone_by"]),
-        ("保留的人员", ["kept"]),
+        ("合并", ["kept", "at", "by_name", "state", "undone_at", "undone_by"]),
         ("并入的记录", ["gone_name", "gone_number", "gone_region", "doses"]),
         ("依据", ["reasons", "score"]),
     ]
