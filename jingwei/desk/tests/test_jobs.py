@@ -237,7 +237,7 @@ def test_a_killed_worker_loses_no_job():
         second.wait()
 
 
-def wait_for(condition, seconds=40):
+def wait_for(condition, seconds=90):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "nothing came of it"
