@@ -22,7 +22,7 @@ import pghistory
 import pghistory.models
 import polars as pl
 from django.core.exceptions import ValidationError
-from django.db import connection, models, transaction
+from django.db import IntegrityError, connection, models, transaction
 from django.utils import timezone
 
 from jingwei.base import audit
@@ -276,23 +276,11 @@ def undo(actor, done: Merge, *, reason=""):
     kept = Person.objects.select_for_update(of=("self",)).get(pk=done.kept_id)
     if obstacles := list(obstacles_to_undo(done, kept)):
         raise ValidationError(f"不能撤销：{'；'.join(obstacles)}")
-    before, after = done.record["kept"]
-    made = done.record["made"]
-    with pghistory.context(name=actor.name):
-        PersonAlias.objects.filter(pk__in=made.get("people_personalias", ())).delete()
-        Transfer.objects.filter(pk__in=made.get("people_transfer", ())).delete()
-        carried = DuplicatePair.objects.filter(pk__in=made["people_duplicatepair"])
-        carried.filter(state=DuplicatePair.DIFFERENT).delete()
-        for name, value in record_values(before, [*_changed(before, after), *SAMPLED]).items():
-            setattr(kept, name, value)
-        follow(kept)
-        save_changed(kept)
-        _insert("people_person", done.record["gone"])
-        for field in references():
-            _point(field, kept.pk, done.gone, done.record["moved"].get(_column(field), ()))
-        for table, rows in done.record["dropped"].items():
-            for row in rows:
-                _insert(table, row)
+    try:
+        with transaction.atomic(), pghistory.context(name=actor.name):
+            _restore(done, kept)
+    except IntegrityError as error:  # such as the same dose entered once more
+        raise ValidationError("不能撤销：合并后登记的内容与要恢复的记录重复，请先核对名下的记录") from error
     roll_up_doses([kept.pk, done.gone])
     first, second = sorted([kept.pk, done.gone])
     DuplicatePair.objects.get_or_create(
@@ -306,6 +294,26 @@ def undo(actor, done: Merge, *, reason=""):
     gone = Person.objects.get(pk=done.gone)
     for person in (kept, gone):
         audit.record(actor, "撤销合并", person, resource="people", reason=reason, merge=done.pk)
+
+
+def _restore(done, kept):
+    """Put everything back where the merge took it from."""
+    before, after = done.record["kept"]
+    made = done.record["made"]
+    PersonAlias.objects.filter(pk__in=made.get("people_personalias", ())).delete()
+    Transfer.objects.filter(pk__in=made.get("people_transfer", ())).delete()
+    carried = DuplicatePair.objects.filter(pk__in=made["people_duplicatepair"])
+    carried.filter(state=DuplicatePair.DIFFERENT).delete()
+    for name, value in record_values(before, [*_changed(before, after), *SAMPLED]).items():
+        setattr(kept, name, value)
+    follow(kept)
+    save_changed(kept)
+    _insert("people_person", done.record["gone"])
+    for field in references():
+        _point(field, kept.pk, done.gone, done.record["moved"].get(_column(field), ()))
+    for table, rows in done.record["dropped"].items():
+        for row in rows:
+            _insert(table, row)
 
 
 def obstacles_to_undo(done, kept):

@@ -251,6 +251,19 @@ def test_a_merge_whose_doses_were_deleted_since_is_not_undone(village, pair):
         merges.undo(village.actor, done)
 
 
+def test_a_merge_is_not_undone_when_a_dose_it_would_restore_was_entered_anew(village, pair):
+    for record, on in ((pair.first, date(2021, 3, 1)), (pair.second, date(2021, 4, 1))):
+        Dose.objects.create(person=record, dose=1, on=on)
+    done = merged(village.actor, pair)
+    dose = Dose.objects.get()
+    actions.save_dose(village.actor, dose, values={"dose": 2})
+    actions.vaccinate(village.actor, pair.first, dose=1, on=date(2021, 3, 1))
+    before = contents()
+    with pytest.raises(ValidationError, match="重复"):
+        merges.undo(village.actor, done)
+    assert contents() == before
+
+
 def test_merges_of_one_person_are_undone_from_the_last(village, pair):
     first = merged(village.actor, pair)
     third = person(name="陈双", number=number("19800101", 555), phone="16000000010")
