@@ -48,7 +48,7 @@ class Table:
 
 
 def table(actor, resource, rows, columns, *, clear=False, openable=None) -> Table:
-    """Rows with what `columns` say about them. `openable`: keys of those with a page for `actor`; None: all."""
+    """Rows with what `columns` say about them. `openable`: keys of those with a page; None: all."""
     link = link_of(resource)
     personal = {field.name for field in personal_fields(resource.model)}
     made = []

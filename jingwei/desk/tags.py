@@ -54,7 +54,7 @@ def menu_entries(context):
 
 @register.simple_tag(takes_context=True)
 def search_target(context):
-    """What the search field above every page searches: the first resource of the menu that can be searched."""
+    """What the search field above every page searches: the first resource that can be searched."""
     for _, entries in menu_entries(context):
         for entry in entries:
             if getattr(entry, "search", ()):
