@@ -105,16 +105,10 @@ def test_what_cannot_be_done_is_said_in_words(run, arguments, refusal):
 @pytest.mark.req("P-1.10")
 @pytest.mark.django_db(transaction=True)
 def test_a_refusal_leaves_on_the_error_stream_with_exit_code_2():
+    command = [sys.executable, "-c", "from jingwei.cli.main import main; main()"]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from jingwei.cli.main import main; main()",
-            "rows",
-            "people",
-            "--as",
-            "nobody",
-        ],
+        [*command, "rows", "people", "--as", "nobody"],
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "jingwei.settings"},
         capture_output=True,
         text=True,
     )
