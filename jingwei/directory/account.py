@@ -1,5 +1,6 @@
 """The pages of one's own account: sign in and out, change the password, switch the appointment (P-2)."""
 
+import polars as pl
 from django import forms
 from django.contrib import auth, messages
 from django.contrib.auth.decorators import login_not_required
@@ -11,8 +12,11 @@ from django.views.decorators.http import require_POST
 
 from jingwei.base import audit
 from jingwei.directory import parameters, signing_in
+from jingwei.directory.actions import ask_for_account
 from jingwei.directory.middleware import origin
+from jingwei.directory.models import Organisation, Registration
 from jingwei.directory.passwords import must_change
+from jingwei.kit.phone import clean_phones
 
 
 def _password(label, autocomplete):
@@ -43,6 +47,62 @@ class PasswordForm(forms.Form):
         if values.get("new") and values.get("again") and values["new"] != values["again"]:
             self.add_error("again", "两次输入的新口令不一致")
         return values
+
+
+class OfficeChoices(forms.ModelChoiceField):
+    """Organisations that work, each under its township."""
+
+    def __init__(self, **kwargs):
+        working = Organisation.objects.filter(enabled=True, region__code__regex=r"^.{9,15}$")
+        super().__init__(working.select_related("region__parent"), empty_label="请选择", **kwargs)
+
+    def label_from_instance(self, organisation):
+        region = organisation.region
+        town = region.parent.name if len(region.code) > 9 else region.name
+        return f"{town} · {organisation.short_name or organisation.name}"
+
+
+class RegistrationForm(forms.ModelForm):
+    """What somebody tells who asks for an account (P-1.4)."""
+
+    phone = forms.CharField(label="联系电话", max_length=20, widget=forms.TextInput({"inputmode": "tel"}))
+    organisation = OfficeChoices(label="所属村社区或单位")
+    password = _password("口令", "new-password")
+    again = _password("再输一次口令", "new-password")
+
+    class Meta:
+        model = Registration
+        fields = ["kind", "name", "contact", "organisation", "login", "phone", "note"]
+
+    def clean_phone(self):
+        text = self.cleaned_data["phone"]
+        cleaned = clean_phones(pl.Series([text]))
+        if cleaned.errors[0]:
+            raise ValidationError(cleaned.errors[0])
+        return cleaned.values[0]
+
+    def clean(self):
+        values = super().clean()
+        if values.get("password") and values.get("again") and values["password"] != values["again"]:
+            self.add_error("again", "两次输入的口令不一致")
+        return values
+
+
+@login_not_required
+@never_cache
+def register(request):
+    """Ask for an account; the answer is the same whether or not the login name is taken."""
+    form = RegistrationForm(request.POST or None)
+    if form.is_valid():
+        try:
+            ask_for_account(form.instance, password=form.cleaned_data["password"], origin=origin(request))
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
+            return render(request, "directory/registered.html", {"registration": form.instance})
+    return render(
+        request, "directory/register.html", {"form": form, "open": parameters.REGISTRATIONS.value() > 0}
+    )
 
 
 @login_not_required

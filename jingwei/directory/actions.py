@@ -1,13 +1,23 @@
 """What changes the directory: organisations, accounts, appointments, roles (P-1)."""
 
+from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
 from jingwei.base import audit
+from jingwei.base.access import Actor
 from jingwei.base.saving import delete_record, save_record
-from jingwei.directory import passwords, rules, signing_in
-from jingwei.directory.models import Appointment, Operator, Organisation, RetiredLogin, Role
+from jingwei.directory import parameters, passwords, rules, signing_in
+from jingwei.directory.models import (
+    Appointment,
+    Operator,
+    Organisation,
+    Registration,
+    RetiredLogin,
+    Role,
+    login_key,
+)
 
 
 def _switch(actor, model, row, *, enabled, resource, reason=""):
@@ -106,6 +116,77 @@ def reset_password(actor, operator: Operator) -> str:
     return (
         f"{operator.name}（登录名 {operator.login}）的新口令是 {password}　只显示这一次，首次登录时须修改。"
     )
+
+
+# --- accounts asked for
+
+
+@transaction.atomic
+def ask_for_account(registration: Registration, *, password, origin):
+    """Keep a stranger's application for review (P-1.4). `origin`: address, device and request id.
+
+    Says nothing about which login names exist: that is decided when the application is approved.
+    """
+    allowed = parameters.REGISTRATIONS.value()
+    today = Registration.objects.filter(
+        address=origin["address"], created_at__date=timezone.localdate()
+    ).count()
+    if today >= allowed:
+        raise ValidationError("今天从这个地址提交的申请太多，请明天再试，或到所属村社区办理")
+    applicant = Operator(
+        login=registration.login,
+        login_key=login_key(registration.login),
+        name=registration.name,
+        phone=registration.phone,
+    )
+    try:
+        passwords.require_good_password(applicant, password)
+    except ValidationError as error:
+        raise ValidationError({"password": error.messages}) from error
+    registration.password = make_password(password)
+    registration.address = origin["address"]
+    registration.full_clean()
+    registration.save(force_insert=True)
+    stranger = Actor(name=registration.name, organisation=registration.organisation.name, **origin)
+    audit.record(stranger, "申请账号", registration, resource="registrations")
+
+
+def _decide(actor, registration, state, opinion):
+    """Lock an application that waits and write the decision."""
+    locked = Registration.objects.select_for_update(of=("self",)).get(pk=registration.pk)
+    if not locked.is_waiting:
+        raise ValidationError(f"“{locked}”{locked.state}，不能再次审核")
+    locked.state, locked.opinion = state, opinion
+    locked.decided_by, locked.decided_at = actor.name, timezone.now()
+    locked.version += 1
+    locked.save()
+    audit.record(actor, f"审核{state}", locked, resource="registrations", reason=opinion)
+    return locked
+
+
+@transaction.atomic
+def approve_registration(actor, registration: Registration, *, login=""):
+    """Open the account that was asked for. It can do nothing until it is appointed (SEC-5)."""
+    decided = _decide(actor, registration, Registration.APPROVED, "")
+    operator = Operator(
+        login=login or decided.login,
+        name=decided.name,
+        phone=decided.phone.clear(),
+        organisation=decided.organisation,
+        password=decided.password,
+        password_at=timezone.now(),
+        must_change_password=False,  # chosen by its owner a moment ago
+        created_by=actor.operator_id,
+    )
+    operator.full_clean()
+    operator.save(force_insert=True)
+    audit.record(actor, "新增", operator, resource="operators", reason="注册审核通过")
+
+
+@transaction.atomic
+def refuse_registration(actor, registration: Registration, *, opinion):
+    """Turn an application down, with the reason."""
+    _decide(actor, registration, Registration.REFUSED, opinion)
 
 
 # --- appointments and roles

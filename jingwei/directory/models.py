@@ -334,6 +334,51 @@ class RetiredLogin(models.Model):
     login_key = models.CharField(max_length=40, primary_key=True)
 
 
+class Registration(Record):
+    """Somebody asks for an account; it works only when it has been reviewed (P-1.4)."""
+
+    PERSON, GROUP = "普通用户", "志愿者团体"
+    WAITING, APPROVED, REFUSED = "待审核", "已通过", "未通过"
+
+    kind = models.CharField("类别", max_length=10, choices=[(k, k) for k in (PERSON, GROUP)], default=PERSON)
+    name = models.CharField("姓名或团体名称", max_length=60)
+    contact = models.CharField("团体负责人", max_length=60, blank=True)
+    login = models.CharField("希望的登录名", max_length=40)
+    password = models.CharField("口令", max_length=128, editable=False)  # hashed, as an operator's
+    phone = SealedField(
+        "联系电话", kind="phone", purpose="审核时联系申请人", basis="本人申请", keep="审核后随账号"
+    )
+    organisation = models.ForeignKey(Organisation, models.PROTECT, verbose_name="所属村社区或单位")
+    note = models.CharField("申请说明", max_length=200, blank=True)
+    address = models.CharField("申请地址", max_length=45, editable=False)
+    state = models.CharField(
+        "状态", max_length=10, choices=[(s, s) for s in (WAITING, APPROVED, REFUSED)], default=WAITING
+    )
+    opinion = models.CharField("审核意见", max_length=200, blank=True)
+    decided_by = models.CharField("审核人", max_length=80, blank=True)
+    decided_at = models.DateTimeField("审核时间", null=True, blank=True)
+
+    scope = Scope(region="organisation__region__code", organisation="organisation__path")
+    internal = (*Record.internal, "password", "address")
+
+    class Meta:
+        verbose_name = "注册申请"
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["address", "-id"], name="registrations_by_address")]
+
+    def __str__(self):
+        return self.name
+
+    @property
+    def is_waiting(self) -> bool:
+        """Nobody has decided yet."""
+        return self.state == self.WAITING
+
+    def clean(self):
+        if self.kind == self.GROUP and not self.contact:
+            raise ValidationError({"contact": "志愿者团体请填写负责人"})
+
+
 class Appointment(Record):
     """A dated appointment: operator × organisation × post × roles. Rights never add up across two (P-1.4)."""
 

@@ -25,6 +25,15 @@ PASSWORD_CLASSES = Parameter(
 )
 PASSWORD_HISTORY = Parameter("password.history", "不得重复的旧口令数", 5, "", "个", 0, 10)
 PASSWORD_DAYS = Parameter("password.days", "口令有效期", 90, "到期后只能打开修改口令页面", "天", 1, 3650)
+REGISTRATIONS = Parameter(
+    "signin.registrations",
+    "同一地址每天可提交的注册申请",
+    20,
+    "超过后当天不再接受；0 表示不开放注册",
+    "份",
+    0,
+    1000,
+)
 
 PARAMETERS = [
     TRIES,
@@ -38,4 +47,5 @@ PARAMETERS = [
     PASSWORD_CLASSES,
     PASSWORD_HISTORY,
     PASSWORD_DAYS,
+    REGISTRATIONS,
 ]

@@ -33,6 +33,7 @@ from jingwei.directory.models import (
     Organisation,
     Post,
     RegionChange,
+    Registration,
     Role,
     SignIn,
 )
@@ -303,6 +304,57 @@ class OperatorResource(Resource):
         return acts.delete_operator(actor, obj)
 
 
+class RegistrationResource(Resource):
+    name = "registrations"
+    label = "注册审核"
+    icon = "user-plus"
+    model = Registration
+    actions = ["view"]
+    readonly = [
+        "kind",
+        "name",
+        "contact",
+        "login",
+        "phone",
+        "organisation",
+        "note",
+        "state",
+        "opinion",
+        "decided_by",
+        "decided_at",
+    ]
+    columns = ["name", "kind", "contact", "login", "phone", "organisation", "note", "state", "decided_by"]
+    order = ["-pk"]
+    search = ["name", "login", "contact"]
+    search_hint = "姓名或团体名称、登录名"
+    tabs = [Tab(state, Q(state=state)) for state, _ in Registration._meta.get_field("state").choices]
+    figures = [Figure("待审核的注册申请", "tab=1", waits=True)]
+    filters = [Region("organisation__region", "所在辖区"), Choice("kind")]
+    verbs = [
+        Verb(
+            "approve",
+            "通过",
+            acts.approve_registration,
+            form={
+                "login": forms.CharField(
+                    label="登录名", max_length=40, required=False, help_text="留空则用申请的登录名"
+                )
+            },
+            offered=lambda registration: registration.is_waiting,
+            bulk=False,
+            note="开通账号，用申请时的口令登录；没有任何权限，任职授权后才能办理业务。",
+        ),
+        Verb(
+            "refuse",
+            "不通过",
+            acts.refuse_registration,
+            form={"opinion": forms.CharField(label="审核意见", max_length=200)},
+            offered=lambda registration: registration.is_waiting,
+        ),
+    ]
+    empty = "没有注册申请。居民和志愿者团体可在登录页点“申请账号”提交。"
+
+
 class AppointmentResource(Resource):
     name = "appointments"
     label = "任职授权"
@@ -521,6 +573,7 @@ RESOURCES = [
     DepartmentResource(),
     PostResource(),
     OperatorResource(),
+    RegistrationResource(),
     AppointmentResource(),
     RoleResource(),
     RegionResource(),

@@ -26,7 +26,7 @@ ADMINISTRATORS = {
         "errors",
         "jobs",
     },
-    SECURITY: {"operators", "appointments", "roles"},
+    SECURITY: {"operators", "appointments", "roles", "registrations"},
     AUDIT: {"logs", "signins"},
 }
 # What other roles may hold of them as well; everything else makes the role an administrator's.
@@ -38,6 +38,7 @@ ORDINARY = {
     "departments": {"view", "add", "change", "delete", "export"},
     "posts": {"view", "add", "change", "delete", "export"},
     "operators": {"view", "add", "change", "import", "export"},
+    "registrations": {"view", "approve", "refuse", "clear"},
 }
 LOOK_UP = {"regions", "organisations", "departments", "posts"}
 

@@ -2,6 +2,8 @@
 
 from itertools import count
 
+from django.contrib.auth.hashers import make_password
+
 from jingwei.base.models import Code, ErrorEntry, LogEntry
 from jingwei.directory.models import (
     Appointment,
@@ -12,6 +14,7 @@ from jingwei.directory.models import (
     Post,
     Region,
     RegionChange,
+    Registration,
     Role,
     SignIn,
 )
@@ -69,6 +72,17 @@ def menu_grant() -> MenuGrant:
     return MenuGrant.objects.create(operator=operator(), key="people")
 
 
+def registration() -> Registration:
+    return Registration.objects.create(
+        name="林样例",
+        login=f"wish{next(_numbers)}",
+        password=make_password(None),
+        phone="16000000001",
+        organisation=organisation(),
+        address="192.0.2.1",
+    )
+
+
 def code() -> Code:
     number = next(_numbers)
     return Code.objects.create(kind="人群分类", value=f"s{number}", label=f"样例{number}")
@@ -99,6 +113,7 @@ SAMPLES = {
     Operator: operator,
     Appointment: appointment,
     MenuGrant: menu_grant,
+    Registration: registration,
     Code: code,
     LogEntry: log_entry,
     SignIn: sign_in,
