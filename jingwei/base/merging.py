@@ -78,7 +78,8 @@ class Table:
             model, owner = self.sheet.aliases
             name, owner = map(connection.ops.quote_name, (model._meta.db_table, f"{owner}_id"))
             found += self._find("a", f"JOIN {name} a ON a.{owner} = m.{self.pk}", arrays, lock)
-        schema = {ROW: pl.Int64, _ID: _dtype(self.meta.pk)} | {name: _dtype(f) for name, f in self.fields.items()}
+        schema = {ROW: pl.Int64, _ID: _dtype(self.meta.pk)}
+        schema |= {name: _dtype(f) for name, f in self.fields.items()}
         frame = pl.DataFrame(found, schema=schema, orient="row")
         return frame.with_columns(as_clear(f, frame[name]) for name, f in self.fields.items())
 
@@ -278,7 +279,8 @@ def _add(actor, table, record, added):
         return
     ids = pl.Series(table.meta.pk.column, table.new_ids(len(added)), dtype=pl.Int64)
     rows = added.drop(ROW).with_columns(ids, **_constants(table.defaults(actor)))
-    copy_into(table.meta.db_table, rows)
+    # Ids follow the file. In the order of the key its index, the largest, is written place by place.
+    copy_into(table.meta.db_table, rows.sort(table.fields[table.sheet.key[-1]].column))
     copy_into(
         LoadRow._meta.db_table,
         pl.DataFrame({"row": ids, "sheet_row": added[ROW]}).with_columns(

@@ -249,7 +249,8 @@ class LoadRow(models.Model):
     """What a load did to one row: enough to link the result to the rows and to undo it."""
 
     id = models.BigAutoField(primary_key=True)
-    load = models.ForeignKey(Load, models.CASCADE, related_name="rows", db_index=False)
+    # No constraint: a million checks of it cost seconds.
+    load = models.ForeignKey(Load, models.CASCADE, related_name="rows", db_index=False, db_constraint=False)
     row = models.BigIntegerField("记录编号")
     sheet_row = models.IntegerField("行号")
     outcome = models.CharField("结果", max_length=10)  # 新增 修改

@@ -1,8 +1,9 @@
 """Keyed fragments of texts: they find a fragment in an encrypted column without showing the text (P-4.2).
 
-The grams of a text are all its single characters and pairs of neighbours, each replaced by 32 bits of a keyed
-MAC. A search asks for rows that have all grams of the term, decrypts these few and looks again: two grams may
-share a number, and all pairs of a term may stand apart in a text.
+The grams of a text are its pairs of neighbours, and the single characters of a short text such as a name,
+each replaced by 32 bits of a keyed MAC. (The single characters of addresses would double the index and find
+nearly everybody.) A search asks for rows that have all grams of the term, decrypts these few and looks again:
+two grams may share a number, and all pairs of a term may stand apart in a text.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,9 @@ from jingwei.kit.text import fold
 
 Mac = Callable[[Sequence[bytes]], np.ndarray]
 """Messages → one int32 each."""
+
+SHORT = 4
+"""Characters of a text whose single characters are grams too."""
 
 _ROWS_AT_ONCE = 1 << 16
 # A pair of characters in one integer; a Unicode character has at most 21 bits and none is 0 after folding.
@@ -50,7 +54,8 @@ def column_grams(texts: list[pl.Series], mac: Mac) -> pl.Series:
 def query_grams(term: str, mac: Mac) -> list[int]:
     """What a text must contain to contain the term: the grams of its pairs, or of its one character.
 
-    Empty for a term in which nothing is left to look for.
+    One character is found in texts of up to `SHORT` characters only. Empty for a term in which nothing is
+    left to look for.
     """
     folded = fold(pl.Series([term]))[0] or ""
     pairs = [folded[i : i + 2] for i in range(len(folded) - 1)] or list(folded)
@@ -58,13 +63,15 @@ def query_grams(term: str, mac: Mac) -> list[int]:
 
 
 def _grams(texts):
-    """Row numbers and grams (int64 each) of all characters and pairs of neighbours in a folded column."""
-    rows = np.repeat(np.arange(len(texts)), texts.str.len_chars().fill_null(0).to_numpy())
+    """Row numbers and grams (int64 each) of a folded column."""
+    lengths = texts.str.len_chars().fill_null(0).to_numpy()
+    rows = np.repeat(np.arange(len(texts)), lengths)
     joined = "".join(texts.drop_nulls().to_list()).encode("utf-32-le")
     characters = np.frombuffer(joined, np.uint32).astype(np.int64)
     paired = np.flatnonzero(rows[1:] == rows[:-1])
     pairs = characters[paired] << _BITS | characters[paired + 1]
-    return np.concatenate([rows, rows[paired]]), np.concatenate([characters, pairs])
+    single = np.flatnonzero(lengths[rows] <= SHORT)
+    return np.concatenate([rows[single], rows[paired]]), np.concatenate([characters[single], pairs])
 
 
 def _message(gram):

@@ -87,14 +87,14 @@ class Person(Record):
         ordering = ["region", "id"]
         constraints = [
             models.UniqueConstraint(
-                fields=["doc_type", "number"],
+                # The number first: people are looked up by it alone, too.
+                fields=["number", "doc_type"],
                 name="one_person_per_document",
                 violation_error_message="该证件号已登记",
             )
         ]
         indexes = [
             models.Index(fields=["region", "id"], name="people_in_order"),
-            models.Index(fields=["number"], name="people_by_number"),
             models.Index(fields=["phone"], name="people_by_phone"),
             models.Index(fields=["household"], name="people_by_household"),
             models.Index(fields=["birth_date"], name="people_by_birth"),

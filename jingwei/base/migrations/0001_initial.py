@@ -214,7 +214,7 @@ class Migration(migrations.Migration):
                 ('outcome', models.CharField(max_length=10, verbose_name='结果')),
                 ('version', models.PositiveIntegerField(verbose_name='之后的版本')),
                 ('before', models.JSONField(null=True, verbose_name='之前的值')),
-                ('load', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='rows', to='base.load')),
+                ('load', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='rows', to='base.load')),
             ],
             options={
                 'indexes': [models.Index(fields=['load', 'outcome'], name='rows_of_load')],

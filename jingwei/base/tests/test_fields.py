@@ -195,7 +195,8 @@ def test_a_fragment_finds_its_rows(tables):
         Card.objects.create(number=text or "-----", grams=None if grams is None else grams.to_list())
     found = Card.objects.filter(grams__fragment="下洋村")
     assert [card.number.clear() for card in found] == ["金湾镇下洋村19号"]
-    assert Card.objects.filter(grams__fragment="村").count() == 2
+    # One character is looked for in short texts only.
+    assert [card.number.clear() for card in Card.objects.filter(grams__fragment="村")] == ["洋下村"]
     assert Card.objects.filter(grams__fragment=" ").count() == 0
 
 

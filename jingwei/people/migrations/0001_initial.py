@@ -129,10 +129,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='person',
-            index=models.Index(fields=['number'], name='people_by_number'),
-        ),
-        migrations.AddIndex(
-            model_name='person',
             index=models.Index(fields=['phone'], name='people_by_phone'),
         ),
         migrations.AddIndex(
@@ -153,7 +149,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='person',
-            constraint=models.UniqueConstraint(fields=('doc_type', 'number'), name='one_person_per_document', violation_error_message='该证件号已登记'),
+            constraint=models.UniqueConstraint(fields=('number', 'doc_type'), name='one_person_per_document', violation_error_message='该证件号已登记'),
         ),
         pgtrigger.migrations.AddTrigger(
             model_name='person',
