@@ -6,8 +6,11 @@ segments that no carrier has.
 """
 
 import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -19,6 +22,7 @@ from jingwei.base.columns import RESIDENT_ID
 from jingwei.base.copying import copy_into
 from jingwei.base.crypto import provider
 from jingwei.base.fields import personal_fields
+from jingwei.base.indexes import drop_indexes, restore_indexes
 from jingwei.base.models import ParameterValue
 from jingwei.base.partitions import ensure_months
 from jingwei.directory import setup
@@ -31,6 +35,8 @@ from jingwei.testing.models import Sample
 SEED = 990101
 BLOCK = 5_000  # people made and stored at once; a block is the same whatever is made before or after it
 MOST = 10_000_000  # beyond it the 500 numbers of each sex on one birthday run out
+FILLING = 100_000  # from so many new people on, the indexes are built when all are stored
+FILLED = [Person, Sample]
 MADE = "demo.people"  # the parameter row that says how many there are
 ZONE = "Asia/Shanghai"
 
@@ -61,13 +67,18 @@ def run(options):
     if not 0 <= options.people <= MOST:
         print(f"人数应在 0 到 {MOST:,} 之间。", file=sys.stderr)
         return 2
+    started, before = time.monotonic(), people_made()
     ensure_demo(options.people)
+    seconds, people = time.monotonic() - started, people_made() - before
+    if people:
+        print(f"用时 {seconds:.1f} 秒，每秒 {people / seconds:,.0f} 人。")
     return 0
 
 
 def ensure_base():
     """Everything an instance needs before the first person."""
     setup.ensure_base()
+    restore_indexes(FILLED)
 
 
 def ensure_demo(people=20_000, progress=None):
@@ -81,18 +92,37 @@ def ensure_demo(people=20_000, progress=None):
         return
     progress = progress or draw_bar
     progress(made, people)
-    district = District.read()
+    filling = people - made >= max(FILLING, made)
+    if filling:
+        drop_indexes(FILLED)
+    for block, last in _ahead(_blocks(made, people, District.read())):
+        store(block, last)
+        progress(last, people)
+    if filling:
+        restore_indexes(FILLED)
+    with connection.cursor() as cursor:
+        for model in (Person, Dose, Sample, Transfer):
+            cursor.execute(f"ANALYZE {model._meta.db_table}")
+
+
+def _blocks(made, people, district):
+    """The blocks that are missing, each with the number of people in all after it. Needs no database."""
     numbering = Numbering()
     for start in range(0, people, BLOCK):
         families = Families.of(start // BLOCK)
         numbers = numbering.next(families)
-        first, last = max(made - start, 0), min(people - start, BLOCK)
-        if first < BLOCK:
-            store(make_block(families, numbers, district), first + start, last + start)
-            progress(start + last, people)
-    with connection.cursor() as cursor:
-        for model in (Person, Dose, Sample, Transfer):
-            cursor.execute(f"ANALYZE {model._meta.db_table}")
+        if made < start + BLOCK:
+            last = min(people, start + BLOCK)
+            yield make_block(families, numbers, district).part(max(made, start), last), last
+
+
+def _ahead(items: Iterator) -> Iterator:
+    """The items, each made in another thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as making:
+        coming = making.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = making.submit(next, items, None)
+            yield item
 
 
 def people_made() -> int:
@@ -358,7 +388,7 @@ def make_samples(rng, people, now) -> pl.DataFrame:
     spans = np.argsort(rng.random((BLOCK, 4)), axis=1)
     days = 1 + spans * 5 + rng.integers(0, 5, (BLOCK, 4))
     minutes = rng.integers(7 * 60, 20 * 60, (BLOCK, 4))
-    midnight = datetime.combine(now, time())
+    midnight = datetime.combine(now, datetime.min.time())
     each = people.select(
         "index",
         "samples",
@@ -384,51 +414,53 @@ def make_samples(rng, people, now) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Block:
-    """A block as it will be stored, not yet sealed; `index` tells which person of all a row belongs to."""
+    """A block as it will be stored, sealed; `index` tells which person of all a row belongs to."""
 
     people: pl.DataFrame
     doses: pl.DataFrame
     samples: pl.DataFrame
+
+    def part(self, first, last):
+        """The people numbered from `first` to before `last`, and what is theirs."""
+        wanted = pl.col("index").is_between(first, last, closed="left")
+        return Block(self.people.filter(wanted), self.doses.filter(wanted), self.samples.filter(wanted))
 
 
 def make_block(families, numbers, district) -> Block:
     """Everything about the people of a block."""
     people = make_people(families, numbers, district)
     rng = np.random.default_rng([SEED, families.block, 2])
-    return Block(people, make_doses(rng, people), make_samples(rng, people, timezone.localtime()))
-
-
-@transaction.atomic
-def store(block, first, last):
-    """Store the people numbered from `first` to before `last`, and that they are made."""
-    wanted = pl.col("index").is_between(first, last, closed="left")
-    people, doses, samples = (frame.filter(wanted) for frame in (block.people, block.doses, block.samples))
     now = timezone.localtime()
+    doses, samples = make_doses(rng, people), make_samples(rng, people, now)
     known = (pl.lit(now) - pl.duration(days="days_known")).dt.convert_time_zone(ZONE)
-    last_dose = doses.group_by("index").last().rename({"on": "dose_on", "unit": "dose_unit"})
+    last_dose = doses.group_by("index").last().select("index", "dose", dose_on="on", dose_unit="unit")
     last_sample = (
-        samples.group_by("index").first().rename({"result": "sample_result", "point": "sample_point"})
+        samples.group_by("index")
+        .first()
+        .select("index", "sampled_at", sample_result="result", sample_point="point")
     )
     people = (
-        people.with_columns(id=new_ids(Person, len(people)), version=1, created_at=known, updated_at=known)
-        .join(
-            last_dose.select("index", "dose", "dose_on", "dose_unit"), "index", "left", maintain_order="left"
-        )
-        .join(
-            last_sample.select("index", "sampled_at", "sample_result", "sample_point"),
-            "index",
-            "left",
-            maintain_order="left",
-        )
+        people.with_columns(version=1, created_at=known, updated_at=known)
+        .join(last_dose, "index", "left", maintain_order="left")
+        .join(last_sample, "index", "left", maintain_order="left")
         .with_columns(pl.col("dose_unit", "sample_result", "sample_point").fill_null(""))
     )
     people = people.with_columns(RosterSheet().derive(people))
-    sealed = people.with_columns(
+    people = people.with_columns(
         pl.Series(
             field.name, provider().encrypt(field.sealing, people[field.name].to_list()), dtype=pl.Binary
         )
         for field in personal_fields(Person)
     )
+    return Block(people, doses, samples)
+
+
+@transaction.atomic
+def store(block, last):
+    """Store the people of a block, and that `last` are made in all."""
+    now = timezone.localtime()
+    sealed = block.people.with_columns(id=new_ids(Person, len(block.people)))
+    doses, samples = block.doses, block.samples
     key = sealed.select("index", "number", "region", "created_at", person_id="id")
     copy_into(
         "people_person",
