@@ -194,8 +194,7 @@ class PersonAlias(models.Model):
 
     class Meta:
         verbose_name = "其他证件"
-        constraints = [models.UniqueConstraint(fields=["doc_type", "number"], name="one_alias_per_document")]
-        indexes = [models.Index(fields=["number"], name="aliases_by_number")]
+        constraints = [models.UniqueConstraint(fields=["number", "doc_type"], name="one_alias_per_document")]
 
     def __str__(self):
         return f"{self.person} {self.number}"
@@ -241,7 +240,7 @@ class DuplicatePair(models.Model):
         indexes = [models.Index(fields=["state", "-score", "id"], name="pairs_in_order")]
 
     def __str__(self):
-        return f"{self.first}、{self.second}"
+        return "、".join(dict.fromkeys([str(self.first), str(self.second)]))
 
 
 class Merge(models.Model):

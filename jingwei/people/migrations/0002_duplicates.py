@@ -153,9 +153,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 "verbose_name": "其他证件",
-                "indexes": [models.Index(fields=["number"], name="aliases_by_number")],
                 "constraints": [
-                    models.UniqueConstraint(fields=("doc_type", "number"), name="one_alias_per_document")
+                    models.UniqueConstraint(fields=("number", "doc_type"), name="one_alias_per_document")
                 ],
             },
         ),
