@@ -75,6 +75,7 @@ def run_scheduled(timestamp, *, kind):
 
 
 schedule("clean-files", "清理过期文件", files.clean_up, "10 * * * *")
+schedule("clean-loads", "清理导入记录", imports.clean_up, "15 19 * * *")
 schedule("clean-jobs", "清理任务记录", jobs.clean_up, "20 19 * * *")
 
 

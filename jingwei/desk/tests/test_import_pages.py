@@ -10,7 +10,7 @@ from django.utils import timezone
 from openpyxl import load_workbook
 
 from jingwei import menu
-from jingwei.base.models import ColumnMapping, Job, Load, LogEntry, StoredFile
+from jingwei.base.models import ColumnMapping, Job, Load, LoadRow, LogEntry, StoredFile
 from jingwei.base.sheets import sheet_of
 from jingwei.desk import files, imports, jobs, tasks
 from jingwei.people.models import Person
@@ -440,6 +440,21 @@ def test_an_upload_left_alone_expires(clerk):
     assert "上传的文件已过期" in clerk.client.get(clerk.address).content.decode()
     assert not clerk.client.post(f"{clerk.address}confirm/", follow=True).content.decode().count("正在排队")
     assert not Job.objects.filter(kind="import").exists()
+    files.clean_up(clerk.persona.actor, None, None)
+    imports.clean_up(clerk.persona.actor, None, None)
+    assert not Load.objects.exists()
+
+
+@pytest.mark.req("P-5.3", "SEC-18")
+@pytest.mark.django_db
+def test_what_undoing_needs_is_forgotten_when_its_time_is_over(clerk):
+    there = person(name="旧名")
+    clerk.load_all(row("新名", 证件号=there.number.clear()))
+    imports.clean_up(clerk.persona.actor, None, None)
+    assert LoadRow.objects.exists()
+    Load.objects.update(created_at=timezone.now() - timedelta(days=40))
+    imports.clean_up(clerk.persona.actor, None, None)
+    assert not LoadRow.objects.exists() and Load.objects.exists()
 
 
 # --- every resource ---------------------------------------------------------------------------------------
