@@ -46,6 +46,12 @@ class Table:
     columns: Sequence[ListColumn]
     rows: list[Row]
 
+    @property
+    def heads(self) -> list[tuple[ListColumn, str]]:
+        """Each column with the looks of its cells, so that heading and numbers stand in one line."""
+        kinds = [cell.kind for cell in self.rows[0].cells] if self.rows else [""] * len(self.columns)
+        return list(zip(self.columns, kinds, strict=True))
+
 
 def table(actor, resource, rows, columns, *, clear=False, openable=None) -> Table:
     """Rows with what `columns` say about them. `openable`: keys of those with a page; None: all."""

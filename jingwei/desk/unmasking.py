@@ -43,8 +43,8 @@ def unmask(request, resource, pk):
         else:
             return _clear(request, resource, row, place)
     context = {"resource": resource, "row": row, "key": pk, "place": place, "problem": problem}
-    context["position"] = asked.get("position", "")
-    answer = render(request, "desk/_unmask.html" if is_fragment(request) else "desk/unmask.html", context)
+    context |= {"position": asked.get("position", ""), "in_dialog": is_fragment(request)}
+    answer = render(request, "desk/_unmask.html" if context["in_dialog"] else "desk/unmask.html", context)
     # A form that is refused stays in its dialog instead of taking the place of the row.
     if problem:
         answer.headers["HX-Retarget"], answer.headers["HX-Reswap"] = "#dialog", "innerHTML"

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from jingwei.base.fields import personal_fields
 from jingwei.base.models import ListSetting
-from jingwei.desk.columns import columns_of, field_at, link_of
+from jingwei.desk.columns import columns_of, field_at
 from jingwei.desk.guard import is_fragment, permitted, require, row_or_404
 from jingwei.desk.history import history_of
 from jingwei.desk.lists import SIZES, Selection, key_text
@@ -34,15 +34,16 @@ def list_rows(request, resource):
     page = selection.page(
         max(1, int(asked)) if asked.isdecimal() and len(asked) < 9 else 1, selection.page_size()
     )
+    shown = table(request.actor, resource, page.rows, selection.columns())
     context = {
         "resource": resource,
         "selection": selection,
         "page": page,
-        "table": table(request.actor, resource, page.rows, selection.columns()),
+        "table": shown,
         "tabs": list(enumerate(zip(resource.tabs, selection.tab_totals, strict=True))),
         "verbs": verbs_for_many(request.actor, resource),
         "may": permitted(request.actor, resource),
-        "heads": [_head(column, selection) for column in selection.columns()],
+        "heads": [_head(column, kind, selection) for column, kind in shown.heads],
         "all_columns": selection.columns(everything=True),
         "chips": [_chip(control, selection) for control in selection.controls if control.is_set],
         "main_filters": selection.controls[:MAIN_FILTERS],
@@ -58,13 +59,13 @@ def list_rows(request, resource):
     return response
 
 
-def _head(column, selection):
+def _head(column, kind, selection):
     """A heading: what a click sorts by, and how the list is sorted now."""
     names = (column.name, column.heading)
     up, down = selection.sort in names, selection.sort.startswith("-") and selection.sort[1:] in names
     return {
         "heading": column.heading,
-        "kind": "link" if column.name == link_of(selection.resource) else "",
+        "kind": kind,
         "sort": column.order and (f"-{column.name}" if up else "" if down else column.name),
         "sortable": bool(column.order),
         "direction": "ascending" if up else "descending" if down else "",

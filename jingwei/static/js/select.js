@@ -38,7 +38,7 @@ function select(control) {
     create: false,
     maxOptions: 500,
     hidePlaceholder: true,
-    placeholder: control.multiple ? "不限" : control.querySelector("option[value='']")?.text,
+    placeholder: control.dataset.placeholder ?? control.querySelector("option[value='']")?.text,
     plugins: control.multiple ? ["remove_button"] : [],
     render: words,
   });
