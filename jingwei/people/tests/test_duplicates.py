@@ -3,6 +3,7 @@
 import pytest
 from django.core.exceptions import ValidationError
 
+from jingwei.base.access import Actor, DataScope
 from jingwei.base.models import Job, LogEntry
 from jingwei.desk import jobs
 from jingwei.desk.tasks import KINDS, TIMETABLE
@@ -68,6 +69,15 @@ def test_the_same_name_birthday_and_phone_are_found():
     person(name="陈三", number=number("19800101", 100), phone="16000000003", address="")
     person(name="陈三", number=number("19800101", 999), phone="16000000003", address="")
     assert reasons() == {("陈三", "陈三"): "姓名相同，出生日期相同，联系电话相同"}
+
+
+def test_the_same_name_birthday_and_home_are_found_unless_half_the_village_lives_there():
+    for order in (100, 999):
+        person(name="陈三", number=number("19800101", order), phone="", address="上埔社区3号")
+    assert reasons() == {("陈三", "陈三"): "姓名相同，出生日期相同，居住地相同"}
+    for n in range(duplicates.MOST_AT_HOME - 1):
+        person(name=f"林{n}", number=number("19700101", n), phone="", address="上埔社区3号")
+    assert reasons() == {}
 
 
 def test_the_passport_and_the_id_card_of_one_person_are_found():
@@ -189,6 +199,14 @@ def test_a_pair_is_seen_by_those_who_see_both_records(district, town, village, o
     assert seen == ["district"]
     with pytest.raises(DuplicatePair.DoesNotExist):
         dismiss(town.actor, pair)
+
+
+def test_who_may_review_more_than_view_sees_no_pair_with_a_record_out_of_sight(pair):
+    wide, narrow = (DataScope(regions=frozenset([code])) for code in ("990101", "990101001001"))
+    clerk = Actor(grants={"duplicates.view": wide, "people.view": narrow})
+    assert pairs_of(clerk, "view").get() == pair
+    Person.objects.filter(pk=pair.second_id).update(region=OTHER_VILLAGE)
+    assert not pairs_of(clerk, "view").exists()
 
 
 def test_a_pair_holds_up_no_record(pair):
