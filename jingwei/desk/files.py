@@ -25,6 +25,7 @@ from django.db import transaction
 from django.http import Http404, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.http import content_disposition_header
+from django.views.decorators.http import require_GET
 
 from jingwei.base import audit
 from jingwei.base.crypto import Column, provider
@@ -185,6 +186,7 @@ def remove(stored):
     transaction.on_commit(lambda: path.unlink(missing_ok=True))
 
 
+@require_GET
 def download(request, pk):
     """Give a file to its owner, and leave a line in the operation log."""
     stored = StoredFile.objects.filter(

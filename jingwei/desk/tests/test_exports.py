@@ -87,6 +87,17 @@ def test_the_search_of_the_list_the_page_or_chosen_rows_narrow_an_export(village
     assert exported(rows="chosen", pk=chosen, query="") == ["王03", "王04", "王25"]
 
 
+@pytest.mark.req("P-5.4")
+@pytest.mark.django_db
+def test_a_list_sends_chosen_rows_or_all_of_them_to_be_asked_about(village):
+    chosen = [person().pk, person().pk]
+    person()
+    said = village.client.post("/people/export/", {"query": "", "pk": chosen}).content.decode()
+    assert "选中的 2 行" in said and said.count('name="pk"') == 2
+    said = village.client.post("/people/export/", {"query": "", "pk": chosen, "all": "1"}).content.decode()
+    assert "选中的" not in said and "全部查询结果 3 行" in said
+
+
 @pytest.mark.req("P-5.4", "P-5.1")
 @pytest.mark.django_db
 def test_the_shown_columns_or_all_of_them_are_exported(village):
