@@ -16,8 +16,10 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, Q
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from jingwei.base.fields import bulk_reveal
 from jingwei.kit.text import mask_phone
 from jingwei.messages import actions
 from jingwei.messages.gateways import (
@@ -153,10 +155,9 @@ def claim(gateway: Gateway) -> list[Sms]:
             },
         )
         claimed = [pk for (pk,) in cursor.fetchall()]
-    return [
-        Sms(m.uid.hex, m.pk, m.receiver.clear(), m.content.clear(), m.attempts)
-        for m in SmsMessage.objects.filter(pk__in=claimed).order_by("pk")
-    ]
+    messages = SmsMessage.objects.filter(pk__in=claimed).order_by("pk")
+    bulk_reveal(messages, ["receiver", "content"])
+    return [Sms(m.uid.hex, m.pk, m.receiver.clear(), m.content.clear(), m.attempts) for m in messages]
 
 
 def settle_lost_claims(gateway: Gateway):
@@ -170,12 +171,16 @@ def settle_lost_claims(gateway: Gateway):
 def record_answer(gateway: Gateway, answer: Answer, attempt: int):
     """Store what the gateway said of a message at its so many-th attempt."""
     mine = SmsMessage.objects.filter(uid=answer.uid)
+    error, ids = without_numbers(answer.error)[:200], list(answer.gateway_ids)
     if answer.outcome == ACCEPTED:
-        _accept(gateway.name, mine, list(answer.gateway_ids))
+        done = {"state": SENT, "claimed_until": None, "retry_at": None, "error": ""}
+        known = {"gateway": gateway.name, "gateway_ids": ids}
+        sent_at = Coalesce("sent_at", timezone.now())
+        if not mine.filter(state__in=OPEN).update(sent_at=sent_at, **done, **known):
+            mine.update(**known)  # a receipt that overtook the answer has said already what became of it
         return
     # A worker that comes back after its claim has run out has no say any more.
     mine = mine.filter(state=SENDING, attempts=attempt)
-    error, ids = without_numbers(answer.error)[:200], list(answer.gateway_ids)
     if answer.outcome == UNSENT:
         mine.update(state=WAITING, claimed_until=None, attempts=attempt - 1)
     elif answer.outcome == REFUSED:
@@ -190,16 +195,6 @@ def record_answer(gateway: Gateway, answer: Answer, attempt: int):
 def without_numbers(text: str) -> str:
     """What a gateway says, with the mobile numbers in it masked (P-4.1)."""
     return re.sub(r"1[3-9][0-9]{9}", lambda found: mask_phone(found[0]), text)
-
-
-@transaction.atomic
-def _accept(gateway_name, mine, gateway_ids):
-    message = mine.select_for_update().get()
-    if message.state in OPEN:
-        message.state, message.sent_at = SENT, timezone.now()
-    message.claimed_until = message.retry_at = None
-    message.gateway, message.gateway_ids, message.error = gateway_name, gateway_ids, ""
-    message.save()
 
 
 def take_in(gateway_name: str, news: Receipt | Reply):

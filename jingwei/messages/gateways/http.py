@@ -47,7 +47,7 @@ class HttpGateway:
 
     name = "http"
     repeatable = True
-    window = 1  # one request, one message; the claim of the next waits for the answer
+    window = 20  # one request after the other; all of them time out well before a claim runs out
 
     def __init__(self, url: str, secret: str, timeout: float = TIMEOUT_SECONDS):
         address = urlsplit(url)
