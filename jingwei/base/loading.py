@@ -65,6 +65,7 @@ class Prepared:
     warnings: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=MESSAGES))
     rules: dict[str, int] = field(default_factory=dict)
     whole: bool = True  # False: reading stopped at the bound asked for
+    peak_mb: int = 0  # memory of the reader and of this process together
 
 
 def load(
@@ -184,6 +185,8 @@ def _store(actor, sheet, record, prepared, progress):
 
     While the database stores one chunk, the next one is sealed in another thread.
     """
+    if sheet.events:
+        return _store_events(actor, sheet, record, prepared, progress)
     table = merging.Table(sheet)
     done = dict(record.chunks.values_list("number", "counts"))
     stored = 0
@@ -218,6 +221,25 @@ def _store(actor, sheet, record, prepared, progress):
         if waiting:
             store(*waiting)
     return [done[number] for number in range(len(prepared.chunks))]
+
+
+def _store_events(actor, sheet, record, prepared, progress):
+    """The same for events: what is there already is the same row again, whichever load brought it."""
+    done = dict(record.chunks.values_list("number", "counts"))
+    stored = 0
+    for number, packed in enumerate(prepared.chunks):
+        rows = _unpacked(packed)
+        if number not in done:
+            with transaction.atomic():
+                done[number] = _event_counts(len(rows), sheet.store(actor, rows, record.created_at))
+                LoadChunk.objects.create(load=record, number=number, counts=done[number])
+        stored += len(rows)
+        progress(stored, prepared.rows)
+    return [done[number] for number in range(len(prepared.chunks))]
+
+
+def _event_counts(rows, added):
+    return {"added": added, "changed": 0, "unchanged": 0, "same": rows - added, "refused": []}
 
 
 def _chunk_counts(outcome):
@@ -287,16 +309,20 @@ def prepare(
             for rule, count in cleaned.rules.items():
                 prepared.rules[rule] = prepared.rules.get(rule, 0) + count
             rows = cleaned.values.select(names)
-            hashes_of.append(rows.select(sheet.key).hash_rows())
+            if sheet.key:
+                hashes_of.append(rows.select(sheet.key).hash_rows())
+            prepared.rows += len(rows)
             prepared.chunks.append(_packed(rows))
             progress(0, prepared.read)
             if not prepared.whole:
                 break
+    prepared.peak_mb = source.peak_mb + _own_peak_mb()
     prepared.refused = pl.concat([prepared.refused, *refused])
     prepared.warnings = pl.concat([prepared.warnings, *warnings])
     if not prepared.read:
         raise reading.Unreadable(f"第 {prepared.outline.row} 行的表头下面没有数据；请填写后再导入")
-    _merge_repetitions(sheet, prepared, hashes_of)
+    if sheet.key:
+        _merge_repetitions(sheet, prepared, hashes_of)
     return prepared
 
 
@@ -309,7 +335,6 @@ def _now(today):
 def _merge_repetitions(sheet, prepared, hashes_of):
     """Make rows of one key one row, where the first of them stands: a later non-empty value wins (CL-6.2)."""
     key, hashed = list(sheet.key), pl.concat(hashes_of)
-    prepared.rows = len(hashed)
     repeated = hashed.is_duplicated()
     if not repeated.any():
         return
@@ -359,12 +384,11 @@ def _refused(prepared, chunks):
 def _counts(sheet, prepared, chunks, started):
     """The outcome as `jingwei import --json` gives it."""
     refused = _refused(prepared, chunks)
-    usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return {
         "read": prepared.read,
         **{name: sum(chunk[name] for chunk in chunks) for name in ("added", "changed", "unchanged")},
         "merged": prepared.merged,
-        "same": prepared.same,
+        "same": prepared.same + sum(chunk.get("same", 0) for chunk in chunks),
         "rejected_rows": refused[ROW].n_unique(),
         "rejected": _said(sheet, prepared.outline, refused),
         "warnings": _said(sheet, prepared.outline, prepared.warnings),
@@ -372,8 +396,12 @@ def _counts(sheet, prepared, chunks, started):
         "corrected": prepared.rules,
         "notes": prepared.outline.notes,
         "seconds": round(time.monotonic() - started, 2),
-        "peak_mb": round(sum(usage) / 1024),
+        "peak_mb": max(prepared.peak_mb, _own_peak_mb()),
     }
+
+
+def _own_peak_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _said(sheet, outline, messages):
@@ -400,11 +428,15 @@ def preview(
     started, progress = time.monotonic(), progress or _untold
     today = today or timezone.localdate()
     prepared = prepare(actor, sheet, path, mapping=mapping, today=today, most=most, progress=progress)
-    table, chunks, done = merging.Table(sheet), [], 0
+    chunks, done = [], 0
     for packed in prepared.chunks:
         rows = _unpacked(packed)
         with transaction.atomic():
-            chunks.append(_chunk_counts(merging.compare(actor, table, rows, mode)))
+            if sheet.events:
+                chunks.append(_event_counts(len(rows), sheet.store(actor, rows, timezone.now())))
+                transaction.set_rollback(True)
+            else:
+                chunks.append(_chunk_counts(merging.compare(actor, merging.Table(sheet), rows, mode)))
         done += len(rows)
         progress(done, prepared.rows)
     return _counts(sheet, prepared, chunks, started) | {"partial": not prepared.whole}
@@ -422,7 +454,10 @@ def undo(actor, sheet: Sheet, record: Load) -> dict:
         raise ValidationError("这次导入还没有结束或已经撤销，不能撤销")
     if record.created_at < timezone.now() - timedelta(days=UNDO_DAYS.value()):
         raise ValidationError(f"导入已超过 {UNDO_DAYS.value()} 天，不能撤销")
+    if not record.rows.exists():
+        raise ValidationError("这次导入没有可以撤销的数据")
     deleted, restored, left = merging.undo(actor, merging.Table(sheet), record)
+    sheet.after_load(deleted + restored)
     outcome = {"deleted": deleted, "restored": restored, "left": left}
     record.state, record.counts = Load.UNDONE, record.counts | {"undone": outcome}
     record.save(update_fields=["state", "counts"])
