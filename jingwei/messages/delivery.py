@@ -37,7 +37,7 @@ from jingwei.messages.gateways import (
 from jingwei.messages.gateways.cmpp import CmppGateway
 from jingwei.messages.gateways.http import HttpGateway
 from jingwei.messages.gateways.outbox import OutboxGateway
-from jingwei.messages.models import GatewayState, SmsMessage, SmsReceipt, SmsReply
+from jingwei.messages.models import Outage, SmsMessage, SmsReceipt, SmsReply
 
 log = logging.getLogger(__name__)
 
@@ -101,11 +101,11 @@ def deliver(gateway: Gateway):
                 session.listen()
         settle_receipts(gateway)
     except GatewayDown as error:
-        _note_down(gateway, error)
+        _, new = Outage.objects.update_or_create(gateway=gateway.name, defaults={"error": str(error)[:200]})
+        if new:
+            log.warning("SMS gateway %s is down: %s", gateway.name, error)
     else:
-        GatewayState.objects.update_or_create(
-            name=gateway.name, defaults={"down_since": None, "error": "", "seen_at": timezone.now()}
-        )
+        Outage.objects.filter(gateway=gateway.name).delete()
 
 
 def _hand_over(gateway, session, batch):
@@ -114,14 +114,6 @@ def _hand_over(gateway, session, batch):
         record_answer(gateway, answer, attempts[answer.uid])
         if answer.outcome == LATER:
             time.sleep(BUSY_SECONDS)
-
-
-def _note_down(gateway, error):
-    state, _ = GatewayState.objects.get_or_create(name=gateway.name)
-    if state.down_since is None:
-        log.warning("SMS gateway %s is down: %s", gateway.name, error)
-    state.down_since, state.error = state.down_since or timezone.now(), str(error)[:200]
-    state.save()
 
 
 def claim(gateway: Gateway) -> list[Sms]:

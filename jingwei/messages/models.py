@@ -235,11 +235,6 @@ class SmsMessage(models.Model):
     def __str__(self):
         return f"{self.template} → {self.receiver}"
 
-    @property
-    def is_over(self) -> bool:
-        """Nothing more will happen by itself, except a late receipt."""
-        return self.state in (self.DELIVERED, self.FAILED, self.UNSURE, self.CANCELLED)
-
 
 class SmsReceipt(models.Model):
     """What a gateway reported. The same event twice is one row; one without a message waits for it."""
@@ -294,10 +289,9 @@ class SmsReply(models.Model):
         return f"{self.sender} {self.at:%Y-%m-%d %H:%M}"
 
 
-class GatewayState(models.Model):
-    """Whether a gateway answers: what the sending page tells while messages wait (P-7.4)."""
+class Outage(models.Model):
+    """A gateway that does not answer now: what the sending page tells while messages wait (P-7.4)."""
 
-    name = models.CharField(max_length=10, primary_key=True)
-    down_since = models.DateTimeField(null=True)
-    error = models.CharField(max_length=200, blank=True)
-    seen_at = models.DateTimeField(null=True)
+    gateway = models.CharField(max_length=10, primary_key=True)
+    since = models.DateTimeField(default=timezone.now)
+    error = models.CharField(max_length=200)

@@ -18,7 +18,7 @@ from jingwei.messages import actions
 from jingwei.messages.delivery import take_in
 from jingwei.messages.forms import SendForm
 from jingwei.messages.gateways import Receipt, Reply
-from jingwei.messages.models import ANSWER, NAME, GatewayState, SmsTemplate
+from jingwei.messages.models import ANSWER, NAME, Outage, SmsTemplate
 from jingwei.messages.queries import SEND
 from jingwei.messages.resources import SmsMessageResource
 
@@ -42,7 +42,7 @@ def send(request):
         "form": form,
         # One form, one sending: a second click on the button is the same sending.
         "token": request.POST.get("token") or uuid.uuid4().hex,
-        "down": GatewayState.objects.filter(name=settings.JINGWEI_SMS, down_since__isnull=False).first(),
+        "outage": Outage.objects.filter(gateway=settings.JINGWEI_SMS).first(),
     }
     if request.method == "POST" and form.is_valid():
         try:

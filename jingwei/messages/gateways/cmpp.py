@@ -83,18 +83,26 @@ class CmppGateway:
     def __init__(self, url: str, secret: str, answer_seconds=ANSWER_SECONDS, quiet_seconds=QUIET_SECONDS):
         address = urlsplit(url)
         options = {name: values[0] for name, values in parse_qs(address.query).items()}
+        sp, src, service = unquote(address.username or ""), options.get("src", ""), options.get("service", "")
+        digits = options.get("extension", "0")
+        fits = (
+            address.scheme == "cmpp"
+            and 0 < len(sp) <= 6
+            and len(service) <= 10
+            and (sp + src + service + digits).isascii()
+            and digits.isdecimal()
+            and len(src) + int(digits) <= 20
+        )
+        if not fits:
+            raise ImproperlyConfigured(
+                "环境变量 JINGWEI_SMS_URL：应以 cmpp:// 开头，企业代码 1–6 位，业务代码最多 10 位，"
+                "扩展位数为数字，服务号连同扩展位最多 20 位"
+            )
         self.address = (address.hostname, address.port or 7890)
-        self.sp = unquote(address.username or "").encode("ascii")
+        self.sp, self.src, self.service, self.digits = sp.encode(), src, service.encode(), int(digits)
         self.secret = secret.encode()
-        self.src = options.get("src", "")
-        self.service = options.get("service", "").encode("ascii")
-        self.digits = int(options.get("extension", "0"))
         self.repeatable = options.get("repeats") == "refused"
         self.answer_seconds, self.quiet_seconds = answer_seconds, quiet_seconds
-        if not 0 < len(self.sp) <= 6 or len(self.service) > 10 or len(self.src) + self.digits > 20:
-            raise ImproperlyConfigured(
-                "环境变量 JINGWEI_SMS_URL：企业代码 1–6 位，业务代码最多 10 位，服务号连同扩展位最多 20 位"
-            )
 
     def tail(self, number: int) -> str:
         """The digits after our own that the sender's number of a message ends with."""

@@ -20,7 +20,9 @@ import time
 from contextlib import closing, contextmanager
 from datetime import datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
 
 from jingwei.kit import signing
 from jingwei.messages.gateways import (
@@ -51,7 +53,9 @@ class HttpGateway:
 
     def __init__(self, url: str, secret: str, timeout: float = TIMEOUT_SECONDS):
         address = urlsplit(url)
-        self.account = address.username or ""
+        if address.scheme not in ("http", "https"):
+            raise ImproperlyConfigured("环境变量 JINGWEI_SMS_URL 应以 https:// 或 http:// 开头")
+        self.account = unquote(address.username or "")
         self.secret = secret.encode()
         self.path = address.path.rstrip("/")
         kind = HTTPSConnection if address.scheme == "https" else HTTPConnection

@@ -21,7 +21,7 @@ from jingwei.messages.gateways import REFUSED, Answer, Receipt, Reply
 from jingwei.messages.gateways.cmpp import CmppGateway
 from jingwei.messages.gateways.http import HttpGateway
 from jingwei.messages.gateways.outbox import OutboxGateway
-from jingwei.messages.models import GatewayState, SmsMessage, SmsReceipt, SmsReply, SmsTemplate
+from jingwei.messages.models import Outage, SmsMessage, SmsReceipt, SmsReply, SmsTemplate
 from jingwei.messages.tests.standins import SECRET, TOO_LATE, CmppStandIn, HttpStandIn, report
 
 pytestmark = pytest.mark.django_db
@@ -93,8 +93,7 @@ def test_a_gateway_that_was_down_for_hours_gets_everything_in_order_and_once(sta
     for number in range(6):
         send(f"第{number}条", to=f"1380000000{number % 2}")
         delivery.deliver(standin.gateway)
-    state = GatewayState.objects.get()
-    assert state.down_since and "网关" in state.error and standin.texts() == []
+    assert "网关" in Outage.objects.get().error and standin.texts() == []
     assert set(states()) == {SmsMessage.WAITING}
     standin.down = False
     time_passes()
@@ -103,7 +102,7 @@ def test_a_gateway_that_was_down_for_hours_gets_everything_in_order_and_once(sta
     assert set(states()) == {SmsMessage.SENT}
     assert standin.texts("13800000000") == ["第0条", "第2条", "第4条"]
     assert standin.texts("13800000001") == ["第1条", "第3条", "第5条"]
-    assert GatewayState.objects.get().down_since is None
+    assert not Outage.objects.exists()
 
 
 @pytest.mark.req("P-7.3")

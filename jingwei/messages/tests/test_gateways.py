@@ -329,6 +329,22 @@ def test_a_malformed_deliver_is_no_news():
     assert odd.text == "aÿ"
 
 
-def test_an_address_that_does_not_fit_the_protocol_stops_the_start():
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://901234@127.0.0.1",
+        "cmpp://127.0.0.1",
+        "cmpp://12345678@127.0.0.1",
+        "cmpp://901234@127.0.0.1?extension=four",
+        "cmpp://901234@127.0.0.1?src=10690000123456789&extension=6",
+        "cmpp://901234@127.0.0.1?service=%E7%9F%AD",
+    ],
+)
+def test_an_address_that_does_not_fit_cmpp_stops_the_start(address):
     with pytest.raises(ImproperlyConfigured, match="JINGWEI_SMS_URL"):
-        CmppGateway("cmpp://12345678@127.0.0.1", SECRET)
+        CmppGateway(address, SECRET)
+
+
+def test_an_address_that_does_not_fit_http_stops_the_start():
+    with pytest.raises(ImproperlyConfigured, match="JINGWEI_SMS_URL"):
+        HttpGateway("cmpp://901234@127.0.0.1", SECRET)

@@ -14,7 +14,7 @@ from jingwei.kit.signing import signature
 from jingwei.messages import samples
 from jingwei.messages.delivery import deliver
 from jingwei.messages.gateways.outbox import OutboxGateway
-from jingwei.messages.models import GatewayState, SmsBatch, SmsMessage, SmsReply, SmsTemplate
+from jingwei.messages.models import Outage, SmsBatch, SmsMessage, SmsReply, SmsTemplate
 from jingwei.people.samples import person
 
 SEND = "/sms-send/"
@@ -149,7 +149,7 @@ def test_the_query_of_another_operator_is_not_offered(village, town, template):
 
 @pytest.mark.req("P-7.4")
 def test_whoever_sends_sees_that_the_gateway_is_down(village, template):
-    GatewayState.objects.create(name="outbox", down_since="2026-03-01T09:00:00+08:00", error="连接不上")
+    Outage.objects.create(gateway="outbox", since="2026-03-01T09:00:00+08:00", error="连接不上")
     page = village.client.get(f"{SEND}?template={template.pk}").content.decode()
     assert "短信网关自 03-01 09:00 起不通（连接不上）" in page
 
