@@ -16,6 +16,7 @@ from jingwei.messages.models import NAME
 from jingwei.messages.queries import SEND, Receiver, operators_to_reach
 
 MOST_LINES = 1000
+MOST_FOUND = 20_000  # of a saved query: what a request can take
 
 
 class SendForm(forms.Form):
@@ -113,6 +114,9 @@ class SendForm(forms.Form):
             labels.append("、".join(str(value) for value in chosen.values()) + "的操作员")
         if entered["query"]:
             query = self.queries[entered["query"]]
+            if not query.selection(self.actor).total(MOST_FOUND).exact:
+                self.add_error("query", f"一次最多发给 {MOST_FOUND} 人，请把查询分成几个")
+                return entered
             self.receivers += found_by(query, self.actor)
             labels.append(str(query))
         if not labels:

@@ -6,7 +6,7 @@ REQUEST = {"method": "POST", "target": "/a?b=1", "time": "1700000000", "nonce": 
 SECRET = b"shared"
 
 
-@pytest.mark.req("P-8.1")
+@pytest.mark.req("P-7.4")
 def test_a_request_is_known_by_its_signature():
     given = signature(SECRET, **REQUEST)
     # By Python's own hmac over OpenSSL's SM3.

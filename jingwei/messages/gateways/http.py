@@ -38,6 +38,7 @@ from jingwei.messages.gateways import (
 )
 
 TIMEOUT_SECONDS = 10
+LISTEN_SECONDS = 30  # so that new messages need not wait for a long queue of receipts
 LONGEST_ANSWER = 2**20  # bytes
 NEVER = {400, 409, 413, 422}  # it is this message that the gateway does not want
 UID = re.compile("[0-9a-f]{32}")
@@ -104,7 +105,8 @@ class HttpSession:
             raise down
 
     def listen(self):
-        while True:
+        end = time.monotonic() + LISTEN_SECONDS
+        while time.monotonic() < end:
             try:
                 status, answer = self._ask("GET", "/events")
                 events = list(read_events(answer)) if status == 200 else []
@@ -178,4 +180,5 @@ def _time(text):
         at = datetime.fromisoformat(text)
     except (TypeError, ValueError):
         return None
-    return at if at.tzinfo else None
+    # Far outside our time there are moments that the database knows and Python does not.
+    return at if at.tzinfo and 2000 <= at.year < 2100 else None

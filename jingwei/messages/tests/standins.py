@@ -65,6 +65,7 @@ class HttpStandIn(StandIn):
         self.taken = {}  # key: body
         self.events = []  # waiting to be fetched
         self.fetched = []
+        self.forgets = False  # what was acknowledged comes again
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
 
     @property
@@ -107,7 +108,8 @@ class HttpStandIn(StandIn):
                         return self._answer(200, {"events": standin.events[:100]})
                     case "POST", "/gate/events/taken":
                         standin.fetched += data["events"]
-                        standin.events = [e for e in standin.events if e["event"] not in data["events"]]
+                        kept = [e for e in standin.events if e["event"] not in data["events"]]
+                        standin.events = standin.events if standin.forgets else kept
                         return self._answer(200, {})
                     case "POST", "/gate/messages":
                         return self._take(data)

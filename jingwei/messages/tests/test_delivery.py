@@ -462,7 +462,7 @@ def suffer(standin, gateway, seed, *, count=40):
     assert SmsMessage.objects.count() == count
 
 
-@pytest.mark.req("P-7.2", "P-7.4", "KP-8.1")
+@pytest.mark.req("P-7.2", "P-7.4")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("seed", range(2))
 def test_crashes_and_lateness_send_nothing_twice_and_lose_nothing_over_http(seed, quick):
@@ -474,7 +474,7 @@ def test_crashes_and_lateness_send_nothing_twice_and_lose_nothing_over_http(seed
             assert standin.texts(f"1380000{number:04d}") == [f"第{n}条" for n in range(number, 40, 7)]
 
 
-@pytest.mark.req("P-7.2", "P-7.4", "KP-8.1")
+@pytest.mark.req("P-7.2", "P-7.4")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("seed", range(2))
 def test_crashes_and_lateness_send_nothing_twice_and_lose_nothing_over_cmpp_with_repeats_refused(seed, quick):
@@ -484,7 +484,7 @@ def test_crashes_and_lateness_send_nothing_twice_and_lose_nothing_over_cmpp_with
         assert set(states()) == {SmsMessage.DELIVERED}
 
 
-@pytest.mark.req("P-7.2", "P-7.4", "KP-8.1")
+@pytest.mark.req("P-7.2", "P-7.4")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("seed", range(2))
 def test_over_plain_cmpp_what_arrived_is_known_by_its_report_and_the_rest_stays_in_doubt(seed, quick):
@@ -496,7 +496,7 @@ def test_over_plain_cmpp_what_arrived_is_known_by_its_report_and_the_rest_stays_
         assert set(states()) <= {SmsMessage.DELIVERED, SmsMessage.UNSURE}
 
 
-@pytest.mark.req("P-7.2", "KP-8.1")
+@pytest.mark.req("P-7.2")
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_killed_in_the_middle_of_a_hand_over_sends_nothing_twice(settings):
     """A real process and a real kill -9: once the gateway has the message, and before it answers."""

@@ -166,9 +166,20 @@ def test_an_odd_event_is_no_news(event):
 
 @pytest.mark.req("SEC-12")
 def test_what_no_database_can_hold_is_taken_out():
-    event = {"event": "e\0\ud800", "kind": "reply", "from": "13800000001", "text": "a\0b\udfff", "at": "x"}
-    [(_, reply)] = read_events({"events": [event]})
-    assert (reply.event, reply.text, reply.at) == ("e?", "ab?", None)
+    event = {"event": "e\0\ud800", "kind": "reply", "from": "13800000001", "text": "a\0b\udfff"}
+    for at in ("x", 1, None, "2026-03-01", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+        [(_, reply)] = read_events({"events": [event | {"at": at}]})
+        assert (reply.event, reply.text, reply.at) == ("e?", "ab?", None)
+
+
+def test_a_gateway_that_repeats_its_events_for_ever_is_left(monkeypatch):
+    monkeypatch.setattr("jingwei.messages.gateways.http.LISTEN_SECONDS", 0.3)
+    with HttpStandIn() as standin:
+        standin.forgets = True
+        standin.report("0" * 31 + "1", event="e")
+        with http(standin).open(lambda news: None) as session:
+            session.listen()
+        assert len(standin.events) == 1 and standin.fetched
 
 
 # --- CMPP

@@ -138,6 +138,31 @@ def test_a_saved_query_is_sent_to_everybody_it_finds(village, template):
     assert texts == {"甲您好，请做核酸", "乙您好，请做核酸"}
 
 
+@pytest.mark.req("P-7.2")
+def test_a_query_that_finds_too_many_is_refused(village, template, monkeypatch):
+    monkeypatch.setattr("jingwei.messages.forms.MOST_FOUND", 1)
+    person(phone="13800000001")
+    person(phone="13800000002")
+    setting = ListSetting.objects.create(
+        operator=village.operator.pk, resource="people", name="全体", value={"query": ""}
+    )
+    page = step(village.client, template, "send", query=setting.pk).content.decode()
+    assert "一次最多发给 1 人" in page and SmsMessage.objects.count() == 0
+
+
+@pytest.mark.req("P-1.4", "P-7.2")
+def test_who_has_left_is_not_in_the_group(district, village, town, template):
+    give_phone(village, town)
+    town.operator.appointments.update(ends_on="2020-01-01")
+    step(district.client, template, "send", organisation=district.operator.organisation_id)
+    assert [message.receiver for message in SmsMessage.objects.all()] == ["13900000000"]
+    type(village.operator).objects.filter(pk=village.operator.pk).update(enabled=False)
+    again = step(
+        district.client, template, "send", organisation=district.operator.organisation_id, token="t2"
+    )
+    assert "没有可发送的对象" in again.content.decode()
+
+
 @pytest.mark.req("P-1.6")
 def test_the_query_of_another_operator_is_not_offered(village, town, template):
     setting = ListSetting.objects.create(

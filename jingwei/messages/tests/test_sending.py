@@ -127,7 +127,7 @@ def test_templates_do_not_follow_each_other_in_a_circle(db):
         two.full_clean()
 
 
-@pytest.mark.req("P-7.1", "KP-8.1")
+@pytest.mark.req("P-7.1")
 def test_a_system_template_keeps_the_administrators_words(db):
     made = actions.system_template("alerts", name="扫码预警", text="您有{条数}条预警", visible=["条数"])
     made.text = "请查看{条数}条预警。"
