@@ -60,7 +60,7 @@ def table(actor, resource, rows, columns, *, clear=False, openable=None) -> Tabl
     made = []
     for row in rows:
         key = key_text(row)
-        opens = openable is None or row.pk in openable
+        opens = resource.has_page and (openable is None or row.pk in openable)
         cells = [_cell(column, column.value(row, clear), link, personal, clear) for column in columns]
         address = reverse("desk:show", args=[resource, key]) if opens else ""
         label = next((cell.text for cell in cells if cell.kind == "link"), "")

@@ -21,6 +21,7 @@ def _sprite():
 
 
 @register.simple_tag
+@cache  # a list page has more than a hundred, of few kinds
 def icon(name, label=""):
     """An icon of the sprite. Without a label it is decoration."""
     meaning = format_html('role="img" aria-label="{}"', label) if label else mark_safe('aria-hidden="true"')
