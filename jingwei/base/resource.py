@@ -58,7 +58,14 @@ class Exact(Filter):
 
 @dataclass(frozen=True)
 class Contains(Filter):
-    """A piece of a plain text column."""
+    """A piece of a plain text column.
+
+    It is found by an index with `by_grams`, where the model's grams come from this column, among others, or
+    with `few_values`, where the column has few different texts and an index begins with it.
+    """
+
+    by_grams: bool = False
+    few_values: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,11 @@ class Between(Filter):
     """
 
     condition: Callable[[Any, Any, Any], Q] | None = None
+
+
+@dataclass(frozen=True)
+class Day(Filter):
+    """A day that selects no rows but says what they count: `Resource.counted` gets it by the filter's name."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +187,9 @@ class Resource:
     sections: Sequence[tuple[str, Sequence[str]]] = ()  # detail and form in groups; empty: one group
     tabs: Sequence[Tab] = ()
     filters: Sequence[Filter] = ()
+    annotated: Sequence[str] = ()  # what `counted` adds to the rows, to be shown and sorted by like a field
+    bulk_delete: bool = True  # False: rows are deleted one at a time
+    has_page: bool = True  # False: the list is all there is to see of a row
     search: Sequence[str] = ()  # quick search; see desk.lists for how each kind of column is searched
     search_hint: str = ""
     order: Sequence[str] = ("pk",)
@@ -194,6 +209,10 @@ class Resource:
     def rows(self, actor, action="view"):
         """The one door to the table: the rows `actor` may use `action` on."""
         return self.model.objects.visible_to(actor, f"{self.name}.{action}").select_related(*self.related)
+
+    def counted(self, rows, days: dict[str, Any]):
+        """`rows` with what they count between the days of the `Day` filters, {name: date}; for lists of counts."""
+        return rows
 
     def permissions(self) -> list[str]:
         """Every permission this resource knows, `clear` (查看明文) included where it holds personal columns."""

@@ -55,6 +55,7 @@ class Sheet:
     watched: str = ""  # a column whose changes `on_change` is told
     elsewhere = "这条记录已在其他辖区登记，不能在此导入"  # refusal of a row that exists outside the scope
     save = None  # function (actor, obj, *, values): rows go in one by one, by the rules of the form
+    events = False  # rows are events, which have no key: `store` adds those that are not there yet
 
     def derive(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The columns `derived` of whole rows (stored values merged with new ones, all in clear).
@@ -64,11 +65,22 @@ class Sheet:
         """
         return rows.select()
 
+    def store(self, actor: Actor, rows: pl.DataFrame, at) -> int:
+        """Add the cleaned rows of a chunk that are not there yet, imported at the time `at`; how many these were.
+
+        Only of a sheet of events; called in the chunk's transaction.
+        """
+        raise NotImplementedError
+
+    def remark(self) -> str:
+        """What the import page says about what is there already."""
+        return ""
+
     def on_add(self, ids: Sequence[int]):
         """A load added the rows with these ids. Called in its transaction."""
 
     def after_load(self, rows: int):
-        """A load has ended well and has added or changed so many rows."""
+        """A load has ended well, or was taken back, and has added, changed or removed so many rows."""
 
     def on_change(self, actor: Actor, changes: Sequence[tuple[int, Any, Any]], reason: str):
         """A load changed the watched column of existing rows: (id, old, new). Called in its transaction."""
@@ -240,9 +252,12 @@ def form_sheet_of(resource) -> Sheet:
 
 
 def sheet_of(resource) -> Sheet | None:
-    """The sheet a resource is imported by; None without a key, which tells an update from an addition."""
+    """The sheet a resource is imported by; None without a key, which tells an update from an addition.
+
+    Events, which are only ever added, need none.
+    """
     sheet = form_sheet_of(resource)
-    return sheet if sheet.key else None
+    return sheet if sheet.key or sheet.events else None
 
 
 def type_of(model_field) -> Type | None:

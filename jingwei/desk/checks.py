@@ -7,7 +7,7 @@ from django.http import QueryDict
 
 from jingwei.base.access import Scope
 from jingwei.base.fields import GramsField, SealedField, personal_fields
-from jingwei.base.resource import Between, Column, Exact, Where
+from jingwei.base.resource import Between, Column, Day, Exact, Where
 from jingwei.desk.columns import field_at
 from jingwei.desk.lists import RESERVED
 
@@ -56,7 +56,7 @@ def _names(resource):
     for column in computed.values():
         paths += [*column.needs, *([column.order.removeprefix("-")] if column.order else [])]
     for path in paths:
-        if path != "pk" and field_at(model, path) is None:
+        if path != "pk" and path not in resource.annotated and field_at(model, path) is None:
             yield "desk.E004", f"没有字段“{path}”"
     for name in [*resource.hidden, *([resource.link] if resource.link else [])]:
         if name not in columns:
@@ -99,7 +99,7 @@ def _filters(resource):
     for declared in resource.filters:
         if declared.name in RESERVED:
             yield "desk.E006", f"筛选不能叫“{declared.name}”，这个名称另有用途"
-        if isinstance(declared, Where) or getattr(declared, "condition", None):
+        if isinstance(declared, Where | Day) or getattr(declared, "condition", None):
             if not declared.label:
                 yield "desk.E006", f"筛选“{declared.name}”没有名称"
             continue

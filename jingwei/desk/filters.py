@@ -5,25 +5,26 @@ A text that cannot be read gives no rows and says so; it never gives all of them
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import polars as pl
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import connection, models
 from django.db.models import Q
 from django.utils import timezone
 
 from jingwei.base import codes
 from jingwei.base.access import Actor
 from jingwei.base.codes import CodeField
-from jingwei.base.fields import SealedField
-from jingwei.base.resource import Between, Choice, Contains, Exact, Filter, Ref, Region, Where, YesNo
+from jingwei.base.fields import GramsField, SealedField
+from jingwei.base.resource import Between, Choice, Contains, Day, Exact, Filter, Ref, Region, Where, YesNo
 from jingwei.desk.columns import field_at
 from jingwei.directory.models import Region as RegionRow
 from jingwei.kit import dates, idcard, phone
 from jingwei.kit.text import tidy
 
+MOST_VALUES = 5_000  # looked through for a piece of text
 BLANK = "-"  # the option of rows that hold nothing in the column
 YES_NO = {"是": True, "否": False}
 
@@ -55,6 +56,7 @@ class Control:
     condition: Q | None = None
     shown: str = ""
     refusal: str = ""
+    day: date | None = None  # of a Day filter
 
     @property
     def texts(self) -> list[str]:
@@ -78,6 +80,8 @@ def control(declared: Filter, params: Mapping, question: Question) -> Control:
     if any(inputs.values()):
         try:
             made.condition, made.shown = READERS[type(declared)](declared, *inputs.values(), question)
+            if isinstance(declared, Day):
+                made.day = date.fromisoformat(made.shown)
         except Unreadable as problem:
             made.refusal = f"筛选“{made.label}”无法识别：{problem}"
     return made
@@ -98,6 +102,8 @@ def label_of(declared, model) -> str:
 
 def options_of(declared, question) -> list[tuple[str, str]]:
     """(value, label) of a filter one chooses from; empty for the others."""
+    if isinstance(declared, Day):
+        return []
     if isinstance(declared, Where):
         return [(value, label) for value, (label, _) in declared.options.items()]
     target = field_at(question.model, declared.name)
@@ -114,6 +120,8 @@ def options_of(declared, question) -> list[tuple[str, str]]:
 
 
 def _input_type(declared, question):
+    if isinstance(declared, Day):
+        return "date"
     if isinstance(declared, Between):
         target = field_at(question.model, declared.name)
         return "date" if declared.condition is None and isinstance(target, models.DateField) else "number"
@@ -245,10 +253,37 @@ def shown_as(model, column, shown) -> Q | None:
 
 
 def _contains(declared, texts, question):
-    condition = Q()
+    condition, shown = Q(), "、".join(texts)
+    if declared.few_values and (values := _few_values(question.model, declared.name)) is not None:
+        found = [v for v in values if all(text.casefold() in v.casefold() for text in texts)]
+        return Q(**{f"{declared.name}__in": found}), shown
     for text in texts:
         condition &= Q(**{f"{declared.name}__icontains": text})
-    return condition, "、".join(texts)
+        if declared.by_grams and len(text) > 1:  # one character alone has grams in short texts only
+            condition &= Q(**{f"{grams_of(question.model)}__fragment": text})
+    return condition, shown
+
+
+def _few_values(model, name) -> list[str] | None:
+    """Every text of the column, from one to the next in its index; None if they are more than MOST_VALUES."""
+    quote = connection.ops.quote_name
+    table, column = quote(model._meta.db_table), quote(model._meta.get_field(name).column)
+    following = f"SELECT min({column}) AS value FROM {table} WHERE {column} >"  # noqa: S608
+    each = f"{following} '' UNION ALL SELECT ({following} value) FROM found WHERE value IS NOT NULL"  # noqa: S608
+    statement = f"WITH RECURSIVE found AS ({each}) SELECT value FROM found WHERE value IS NOT NULL LIMIT %s"  # noqa: S608
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [MOST_VALUES + 1])
+        values = [value for (value,) in cursor.fetchall()]
+    return values if len(values) <= MOST_VALUES else None
+
+
+def grams_of(model) -> str | None:
+    """The name of the model's fragments for searching, None without."""
+    return next((f.name for f in model._meta.concrete_fields if isinstance(f, GramsField)), None)
+
+
+def _day(declared, texts, question):
+    return Q(), f"{_as_day(texts[0], question)}"
 
 
 def _between(declared, lows, highs, question):
@@ -279,14 +314,18 @@ def _bound(declared, target, texts, question):
     if not texts:
         return None
     if isinstance(target, models.DateField):
-        cleaned = dates.clean_dates(pl.Series(texts[:1]), question.today, allow_future=True)
-        if cleaned.values[0] is None:
-            raise Unreadable(f"“{texts[0]}”不是日期，请按 2026-03-01 的样式填写")
-        return cleaned.values[0]
+        return _as_day(texts[0], question)
     try:
         return int(texts[0])
     except ValueError:
         raise Unreadable(f"“{texts[0]}”不是整数") from None
+
+
+def _as_day(text, question):
+    [day] = dates.clean_dates(pl.Series([text]), question.today, allow_future=True).values
+    if day is None:
+        raise Unreadable(f"“{text}”不是日期，请按 2026-03-01 的样式填写")
+    return day
 
 
 READERS: dict[type, Callable] = {
@@ -298,4 +337,5 @@ READERS: dict[type, Callable] = {
     Exact: _exact,
     Contains: _contains,
     Between: _between,
+    Day: _day,
 }

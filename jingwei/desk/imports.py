@@ -414,6 +414,8 @@ def summary(load) -> str:
     """What came of a load in one sentence."""
     counts = load.counts
     said = [f"新增 {counts['added']:,}", f"修改 {counts['changed']:,}", f"未变 {counts['unchanged']:,}"]
+    if counts.get("same"):
+        said.append(f"重复 {counts['same']:,}")
     if counts.get("rejected_rows"):
         said.append(f"错误 {counts['rejected_rows']:,} 行")
     return ("没有导入：" if load.state == Load.FAILED else "") + "，".join(said) + "。"
@@ -459,9 +461,8 @@ def _result(request, load):
 
 def may_undo(load) -> bool:
     """Whether there is something to take back, and still time for it."""
-    changed = load.counts.get("added") or load.counts.get("changed")
     in_time = load.created_at >= timezone.now() - timedelta(days=loading.UNDO_DAYS.value())
-    return bool(changed) and in_time and load.state in (Load.DONE, Load.CANCELLED)
+    return in_time and load.state in (Load.DONE, Load.CANCELLED) and load.rows.exists()
 
 
 @require_POST

@@ -91,6 +91,8 @@ class Selection:
             for declared in resource.filters
         ]
         self.refusals = [c.refusal for c in self.controls if c.refusal]
+        days = {c.filter.name: c.day for c in self.controls if c.day}
+        self.everything = resource.counted(self.everything, days)
         self.text = params.get("q", "").strip()
         self.search = Search(resource.model, resource.search, self.text)
         self.tab = self._tab()

@@ -28,14 +28,17 @@ REFUSALS_KEPT = 200
 def verb_of(resource, name) -> Verb | None:
     """The verb of that name; deleting is one, too, when rows are chosen in a list."""
     if name == "delete" and "delete" in resource.actions:
-        return Verb("delete", "删除", lambda actor, row: resource.delete(actor, row), danger=True)
+        delete = resource.delete
+        return Verb(
+            "delete", "删除", lambda actor, row: delete(actor, row), bulk=resource.bulk_delete, danger=True
+        )
     return resource.verb(name)
 
 
 def verbs_for_many(actor, resource) -> list[Verb]:
     """The verbs a list offers for chosen rows."""
     found = [verb for verb in resource.verbs if verb.bulk]
-    if "delete" in resource.actions:
+    if "delete" in resource.actions and resource.bulk_delete:
         found.append(verb_of(resource, "delete"))
     return [verb for verb in found if actor.may(f"{resource.name}.{verb.name}")]
 

@@ -173,12 +173,17 @@ def _mentions(model, word):
 def show_row(request, resource, pk):
     """One record with all that hangs on it."""
     require(request, resource, "view")
+    if not resource.has_page:
+        raise Http404
     row = row_or_404(request, resource, "view", pk)
     return record_page(request, resource, row)
 
 
-def record_page(request, resource, row, *, clear=False):
-    """The page of a record, its personal values in clear if the caller has logged that."""
+def record_page(request, resource, row, *, clear=False, template="desk/show.html", **more):
+    """The page of a record, its personal values in clear if the caller has logged that.
+
+    `template` extends desk/show.html and shows `more` in its blocks.
+    """
     may = permitted(request.actor, resource)
     context = {
         "resource": resource,
@@ -193,4 +198,4 @@ def record_page(request, resource, row, *, clear=False):
         "clear": clear,
         "has_personal": bool(personal_fields(resource.model)),
     }
-    return render(request, "desk/show.html", context)
+    return render(request, template, context | more)
