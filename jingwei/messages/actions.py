@@ -88,6 +88,8 @@ def system_template(code: str, *, name: str, text: str, visible: Iterable[str] =
     Its parameters stay among those of the first `text`, which are what the package fills.
     """
     offered = SmsTemplate(text=text).parameters
+    if SmsTemplate.objects.filter(name=name, code=None).exists():
+        name += "（系统）"  # an administrator has used the name for something else
     made = {"name": name, "text": text, "offered": offered, "visible": list(visible)}
     return SmsTemplate.objects.get_or_create(code=code, defaults=made)[0]
 
@@ -113,7 +115,7 @@ def send(
         defaults={
             "template": template,
             "receiver": number,
-            "name": name,
+            "name": name[:60],
             "content": filled.text,
             "shown": filled.shown,
             "values": kept_values(template, values),

@@ -1,5 +1,6 @@
 """Pages of their own: sending, and the outbox of a platform without a gateway (P-7.1, P-7.2, P-7.4)."""
 
+import re
 import uuid
 
 from django import forms
@@ -41,7 +42,7 @@ def send(request):
         "template": template,
         "form": form,
         # One form, one sending: a second click on the button is the same sending.
-        "token": request.POST.get("token") or uuid.uuid4().hex,
+        "token": token_of(request),
         "outage": Outage.objects.filter(gateway=settings.JINGWEI_SMS).first(),
     }
     if request.method == "POST" and form.is_valid():
@@ -55,6 +56,12 @@ def send(request):
             if "edit" not in request.POST:
                 return render(request, "messages/confirm.html", context | preview)
     return render(request, "messages/send.html", context)
+
+
+def token_of(request) -> str:
+    """What tells this filling in of the form from others."""
+    token = request.POST.get("token", "")
+    return token if re.fullmatch("[0-9a-f]{32}", token) else uuid.uuid4().hex
 
 
 def preview_of(form) -> dict:
@@ -77,7 +84,7 @@ def preview_of(form) -> dict:
 
 def hand_in(request, form, token) -> HttpResponseRedirect:
     """Send what the form says, to one or to many, and show what became of it."""
-    key = f"form/{request.actor.operator_id}/{token[:32]}"
+    key = f"form/{request.actor.operator_id}/{token}"
     given = {"values": form.values, "key": key, "not_before": form.cleaned_data["not_before"]}
     if len(form.receivers) == 1:
         [receiver] = form.receivers

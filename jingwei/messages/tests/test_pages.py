@@ -27,7 +27,7 @@ def template(db):
 
 def step(client, template, button="", **entered):
     """Fill in the sending page; `button` is the one pressed."""
-    data = {"template": template.pk, "value_1": "请做核酸", "token": "t1", **entered}
+    data = {"template": template.pk, "value_1": "请做核酸", "token": "1" * 32, **entered}
     return client.post(SEND, data | ({button: "1"} if button else {}))
 
 
@@ -57,7 +57,7 @@ def test_one_message_is_written_seen_and_sent(village, template):
 def test_a_second_click_sends_nothing_more(village, template):
     for _ in range(2):
         step(village.client, template, "send", numbers="13800000001 张三")
-        step(village.client, template, "send", numbers="13800000001 张三\n13800000002 李四", token="t2")
+        step(village.client, template, "send", numbers="13800000001 张三\n13800000002 李四", token="2" * 32)
     assert SmsMessage.objects.count() == 3 and SmsBatch.objects.count() == 1
 
 
@@ -79,6 +79,16 @@ def test_what_is_wrong_is_told_and_nothing_is_sent(village, template, entered, r
     assert reason in page and SmsMessage.objects.count() == 0
     if "numbers" in entered:
         assert entered["numbers"][:20] in page
+
+
+@pytest.mark.req("SEC-12")
+@pytest.mark.parametrize("bad", ["\0", "'", "9" * 5000, "\ud7ff\u202e"])
+def test_odd_input_is_no_error_of_the_server(village, template, bad):
+    for name in ("token", "numbers", "organisation", "role", "query", "not_before", "value_1"):
+        answer = step(village.client, template, "send", **{"numbers": "13800000001 张三", name: bad})
+        assert answer.status_code in (200, 302), name
+    assert village.client.get(SEND, {"template": bad}).status_code == 200
+    assert village.client.post(SEND, {"template": bad, "send": "1"}).status_code == 200
 
 
 @pytest.mark.req("P-7.1")
@@ -158,7 +168,7 @@ def test_who_has_left_is_not_in_the_group(district, village, town, template):
     assert [message.receiver for message in SmsMessage.objects.all()] == ["13900000000"]
     type(village.operator).objects.filter(pk=village.operator.pk).update(enabled=False)
     again = step(
-        district.client, template, "send", organisation=district.operator.organisation_id, token="t2"
+        district.client, template, "send", organisation=district.operator.organisation_id, token="2" * 32
     )
     assert "没有可发送的对象" in again.content.decode()
 

@@ -139,6 +139,13 @@ def test_a_system_template_keeps_the_administrators_words(db):
         made.full_clean()
 
 
+@pytest.mark.req("P-7.1")
+def test_a_system_template_finds_its_name_taken(template):
+    made = actions.system_template("alerts", name="预警提醒", text="您有预警")
+    assert made.name == "预警提醒（系统）"
+    assert actions.system_template("alerts", name="预警提醒", text="您有预警") == made
+
+
 # --- one
 
 
