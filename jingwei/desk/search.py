@@ -6,9 +6,9 @@ import polars as pl
 from django.contrib.postgres.fields import ArrayField
 from django.db.models import Q
 
-from jingwei.base.fields import GramsField, SealedField, reveal
+from jingwei.base.fields import SealedField, reveal
 from jingwei.desk.columns import field_at
-from jingwei.desk.filters import stored_form
+from jingwei.desk.filters import grams_of, stored_form
 from jingwei.kit import phone
 from jingwei.kit.text import fold, tidy
 
@@ -29,7 +29,7 @@ class Search:
     def __init__(self, model, names, text):
         self.texts = [name for name in names if not _is_exact(field_at(model, name))]
         self.exact = [name for name in names if _is_exact(field_at(model, name))]
-        self.grams = next((f.name for f in model._meta.concrete_fields if isinstance(f, GramsField)), None)
+        self.grams = grams_of(model)
         self.model = model
         self.words = (tidy(pl.Series([text], dtype=pl.String)).values[0] or "").split()
         self.condition = Q()

@@ -1,6 +1,8 @@
 """The register of persons: one human being once (一人一档), with doses and moves."""
 
 import pghistory
+import pgtrigger
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -15,8 +17,39 @@ from jingwei.base.models import Record
 from jingwei.directory.models import Region
 
 BASIS = "《传染病防治法》及属地疫情防控职责"
+# What the filters of the list read that most people have.
+FILTERED = (
+    *("name", "sex", "resident", "tenant", "occupation", "group", "birth_date"),
+    *("dose", "dose_on", "sampled_at", "sample_result"),
+)
 # The latest of the person's own doses and samples, kept by the actions that store those (CL-3.3).
 LATEST = ("dose", "dose_on", "dose_unit", "sampled_at", "sample_result", "sample_point")
+# What the statistics read, by column of a person: what changes in it is noted for the tallies.
+TALLIED = (
+    *("region_id", "birth_date", "sex", "resident", "tenant", "occupation", "group"),
+    *("dose", "dose_on", "sampled_at"),
+)
+
+
+def _note(operation, before="", after=""):
+    """Trigger: note people as they were before and are after a statement, unless nothing counted changed."""
+    columns = ", ".join(f'"{name}"' for name in TALLIED)
+    counted = [f"SELECT {columns} FROM {name}" if name else None for name in (before, after)]  # noqa: S608
+    lost, gained = counted if None in counted else [" EXCEPT ALL ".join(c) for c in (counted, counted[::-1])]
+    notes = " UNION ALL ".join(
+        f"SELECT pg_current_xact_id()::text::bigint, {sign}, {columns} FROM ({found}) people"  # noqa: S608
+        for sign, found in ((-1, lost), (1, gained))
+        if found
+    )
+    target = columns.replace("region_id", "region")
+    return pgtrigger.Trigger(
+        name=f"tally_{str(operation).lower()}",
+        level=pgtrigger.Statement,
+        when=pgtrigger.After,
+        operation=operation,
+        referencing=pgtrigger.Referencing(old=before or None, new=after or None),
+        func=f"INSERT INTO people_tallychange (xact, sign, {target}) {notes}; RETURN NULL;",  # noqa: S608
+    )
 
 
 @pghistory.track(
@@ -84,7 +117,7 @@ class Person(Record):
 
     class Meta:
         verbose_name = "人员"
-        ordering = ["region", "id"]
+        ordering = ["region_id", "id"]
         constraints = [
             models.UniqueConstraint(
                 # The number first: people are looked up by it alone, too.
@@ -94,13 +127,45 @@ class Person(Record):
             )
         ]
         indexes = [
-            models.Index(fields=["region", "id"], name="people_in_order"),
+            # The order of the list, with what its filters read: whatever many people have is found along
+            # it. What few have is found by the indexes below, most of them small or partial.
+            models.Index(fields=["region", "id"], include=FILTERED, name="people_in_order"),
             models.Index(fields=["phone"], name="people_by_phone"),
             models.Index(fields=["household"], name="people_by_household"),
             models.Index(fields=["birth_date"], name="people_by_birth"),
+            models.Index(fields=["created_at"], include=["region"], name="people_by_entry"),
+            models.Index(fields=["occupation", "region"], name="people_by_occupation"),
+            models.Index(fields=["group", "region"], name="people_by_group"),
+            models.Index(
+                fields=["doc_type", "region"],
+                condition=~models.Q(doc_type=RESIDENT_ID),
+                name="people_by_other_document",
+            ),
+            models.Index(
+                fields=["region"], condition=models.Q(address__isnull=True), name="people_without_address"
+            ),
+            models.Index(fields=["dose", "dose_on"], name="people_by_dose"),
+            models.Index(
+                fields=["dose_unit", "region"], condition=~models.Q(dose_unit=""), name="people_by_dose_unit"
+            ),
             models.Index(fields=["sampled_at"], name="people_by_sample"),
+            models.Index(
+                fields=["sample_result", "region"],
+                condition=~models.Q(sample_result__in=["", "阴性"]),
+                name="people_by_result",
+            ),
+            models.Index(
+                fields=["sample_point", "region"],
+                condition=~models.Q(sample_point=""),
+                name="people_by_point",
+            ),
             # With its pending list, or each new person costs 250 µs: six times the rest of the row.
             GinIndex(fields=["grams"], name="people_grams"),
+        ]
+        triggers = [
+            _note(pgtrigger.Insert, after="new_values"),
+            _note(pgtrigger.Update, before="old_values", after="new_values"),
+            _note(pgtrigger.Delete, before="old_values"),
         ]
 
     def __str__(self):
@@ -119,7 +184,10 @@ class Person(Record):
 class Dose(Record):
     """One vaccination of one person (CL-3.3). The same dose number again is the same dose."""
 
-    person = models.ForeignKey(Person, models.CASCADE, verbose_name="人员", related_name="doses")
+    # The constraint each_dose_once begins with the person.
+    person = models.ForeignKey(
+        Person, models.CASCADE, verbose_name="人员", related_name="doses", db_index=False
+    )
     dose = models.PositiveSmallIntegerField(
         "接种针次", validators=[MinValueValidator(1), MaxValueValidator(9)]
     )
@@ -283,3 +351,52 @@ class Merge(models.Model):
 
     def __str__(self):
         return f"{self.gone_name}并入{self.kept}"
+
+
+class Tally(models.Model):
+    """One count of the whole register, for one day, as of a snapshot of the database (see `tallies`)."""
+
+    key = models.CharField(max_length=64)  # digest of what was counted; of several, the latest holds
+    day = models.DateField()
+    snapshot = models.TextField()  # pg_snapshot
+
+    class Meta:
+        indexes = [models.Index(fields=["key", "-id"], name="tallies_by_key")]
+
+
+class TallyCount(models.Model):
+    """The people of one community in one group, counted in several ways."""
+
+    tally = models.ForeignKey(Tally, models.CASCADE, db_index=False)
+    # No region but the code as counted: where a region moves, its people do, and are noted as changes.
+    region = models.CharField(max_length=15, db_collation="C")
+    grouping = models.SmallIntegerField()  # which way of grouping, counted from 1; 0 is all people
+    value = models.TextField(null=True)
+    counts = ArrayField(models.BigIntegerField())
+
+    scope = Scope(region="region")
+
+    class Meta:
+        indexes = [models.Index(fields=["tally", "region"], name="counts_of_tally")]
+
+
+class TallyChange(models.Model):
+    """A person as they were (sign -1) or became (1), noted by the triggers of Person in the same transaction.
+
+    A tally that was counted before it, and only such a one, has to add it.
+    """
+
+    xact = models.BigIntegerField()  # xid8
+    sign = models.SmallIntegerField()
+    region = models.CharField(max_length=15, db_collation="C")
+    birth_date = models.DateField(null=True)
+    sex = models.CharField(max_length=1)
+    resident = models.BooleanField(null=True)
+    tenant = models.BooleanField(null=True)
+    occupation = models.CharField(max_length=120)
+    group = models.CharField(max_length=20)
+    dose = models.SmallIntegerField(null=True)
+    dose_on = models.DateField(null=True)
+    sampled_at = models.DateTimeField(null=True)
+
+    scope = Scope(region="region")

@@ -3,7 +3,7 @@
 from urllib.parse import urlencode
 
 from django.core.paginator import Paginator
-from django.db.models import F
+from django.db.models import F, Q
 from django.urls import reverse
 from django.utils import timezone
 
@@ -18,9 +18,11 @@ from jingwei.people.statistics import COVERAGE_SHARES, PEOPLE, WATCHED
 PERMISSION = "people.statistics"
 
 
-def rows_of(request, within):
-    """The people counted: those of the region inside the scope."""
-    return Person.objects.visible_to(request.actor, PERMISSION).filter(region__code__startswith=within.region)
+def counted_in(within):
+    """Function of a model: the condition of the region inside the scope."""
+    return lambda model: (
+        model.scope.within(within.reach) & Q(**{f"{model.scope.region}__startswith": within.region})
+    )
 
 
 def list_of(request, within):
@@ -48,7 +50,7 @@ def figures(href, line, measures):
 
 
 def population_tables(request, within):
-    return statistics.population(rows_of(request, within), within.areas, timezone.localdate())
+    return statistics.population(counted_in(within), within.areas, timezone.localdate())
 
 
 def population(request):
@@ -60,7 +62,7 @@ def population(request):
 
 
 def elderly_tables(request, within):
-    return statistics.elderly(rows_of(request, within), within.areas, timezone.localdate())
+    return statistics.elderly(counted_in(within), within.areas, timezone.localdate())
 
 
 def elderly(request):
@@ -81,7 +83,7 @@ def elderly(request):
 
 
 def crossing_tables(request, within):
-    return statistics.crossing(rows_of(request, within), timezone.localdate())
+    return statistics.crossing(counted_in(within), within.areas, timezone.localdate())
 
 
 def crossing(request):
@@ -116,8 +118,8 @@ def crossing_people(request, within):
 
 
 def coverage_tables(request, within):
-    rows = rows_of(request, within)
-    return statistics.coverage(rows, within.areas, timezone.localdate(), share_asked(request).name)
+    share = share_asked(request).name
+    return statistics.coverage(counted_in(within), within.areas, timezone.localdate(), share)
 
 
 def share_asked(request):

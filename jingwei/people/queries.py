@@ -138,8 +138,8 @@ CONDITIONS = {
     },
     "missing": {
         "occupation": ("单位（从业情况）", always(Q(occupation=""))),
-        "address": ("居住地", always(Q(address=None))),
-        "phone": ("联系电话", always(Q(phone=None))),
+        "address": ("居住地", always(Q(address__isnull=True))),
+        "phone": ("联系电话", always(Q(phone__isnull=True))),
         "birth_date": ("出生日期", always(Q(birth_date=None))),
     },
 }

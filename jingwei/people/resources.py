@@ -146,7 +146,7 @@ class PersonResource(Resource):
     ]
     link = "name"
     related = ["region__parent"]
-    order = ["region", "pk"]
+    order = ["region_id", "pk"]
     search = ["name", "number", "address", "registered_address", "phone", "occupation"]
     search_hint = "姓名、证件号、住址、电话、从业情况"
     sections = [
@@ -170,14 +170,14 @@ class PersonResource(Resource):
         Where("dose_due", "接种到期", CONDITIONS["dose_due"]),
         Between("dose", "接种针次"),
         Between("dose_on"),
-        Contains("dose_unit"),
+        Contains("dose_unit", few_values=True),
         Where("tested", "是否做过核酸检测", CONDITIONS["tested"]),
         Where("last_test", "最后检测距今", CONDITIONS["last_test"]),
         Where("test_due", "检测到期", CONDITIONS["test_due"]),
         Between("sampled_at"),
         Exact("sample_result"),
-        Contains("sample_point"),
-        Contains("name"),
+        Contains("sample_point", few_values=True),
+        Contains("name", by_grams=True),
         Choice("doc_type"),
         Exact("number"),
         Exact("phone"),

@@ -1,23 +1,24 @@
-"""The tables of the statistics pages, counted in one or two passes over the people in scope (CL-4).
+"""The tables of the statistics pages (CL-4), from counts that are kept ready (`tallies`).
 
 Every number names the selection of the people list that it counts, and is counted by the conditions of that
 list's filters (`queries.CONDITIONS`), so that number and list can't drift apart (P-9.4).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
-from django.core.exceptions import EmptyResultSet
-from django.db import connection
-from django.db.models import BooleanField, Case, CharField, F, Q, Value, When
-from django.db.models.functions import Left
+from django.core.exceptions import ValidationError
+from django.db.models import Case, CharField, F, Q, Value, When
+from django.utils import timezone
 
-from jingwei.base import codes
+from jingwei.base import audit, codes
 from jingwei.desk.filters import BLANK, YES_NO
 from jingwei.desk.statistics import Line, Share, Table
 from jingwei.directory.models import Region
+from jingwei.directory.queries import COMMUNITY
+from jingwei.people import tallies
 from jingwei.people.queries import CONDITIONS, ELDERLY, aged, place
 
 DOSES = ["0", "1", "2", "3"]
@@ -32,23 +33,23 @@ class Measure:
     label: str
     selection: Mapping[str, str]
 
-    def condition(self, today) -> Q:
-        """The people counted."""
-        found = Q(pk__isnull=False)  # a CASE needs a condition; this one costs nothing
-        for name, text in self.selection.items():
-            if name in CONDITIONS:
-                found &= CONDITIONS[name][text][1](today)
-            else:
-                found &= Q(**{name: YES_NO.get(text, text)})
-        return found
+
+def selected(selection, today) -> Q:
+    """The people that a selection of the list finds."""
+    found = Q(pk__isnull=False)  # a CASE needs a condition; this one costs nothing
+    for name, text in selection.items():
+        found &= (
+            CONDITIONS[name][text][1](today) if name in CONDITIONS else Q(**{name: YES_NO.get(text, text)})
+        )
+    return found
 
 
 @dataclass(frozen=True)
 class Dimension:
     """A way of grouping people: `group(today)` is an expression of Person.
 
-    `lines` gets the values found, the most frequent first, and gives (value, label, selection) in the order
-    to show.
+    `lines` gets the values found, as the texts the database makes of them, the most frequent first, and gives
+    (value, label, selection) in the order to show.
     """
 
     name: str
@@ -106,7 +107,7 @@ def by_yes_no(name, label, yes, no) -> Dimension:
     """By a yes-no column."""
 
     def lines(found):
-        return [(True, yes, {name: "是"}), (False, no, {name: "否"}), *unset(None, found, {name: BLANK})]
+        return [("true", yes, {name: "是"}), ("false", no, {name: "否"}), *unset(None, found, {name: BLANK})]
 
     return Dimension(name, label, label, lambda today: F(name), lines)
 
@@ -132,16 +133,20 @@ def age_lines(found):
 
 
 def by_area(areas: Sequence[Region]) -> Dimension:
-    """By these regions, all of one level."""
-    length = len(areas[0].code) if areas else 12
+    """By these regions, all of one level: a grouping that every count has."""
     name = place if len({area.parent_id for area in areas}) > 1 else str
     return Dimension(
         "area",
         "按区域",
-        {6: "区县", 9: "乡镇（街道）"}.get(length, "村/社区"),
-        lambda today: Left("region_id", length),
+        {6: "区县", 9: "乡镇（街道）"}.get(digits(areas), "村/社区"),
+        None,
         lambda found: [(area.code, name(area), {"region": area.code}) for area in areas],
     )
+
+
+def digits(areas) -> int:
+    """How many digits the codes of these regions have."""
+    return len(areas[0].code) if areas else COMMUNITY
 
 
 OCCUPATION = by_text("occupation", "按从业情况", "单位（从业情况）")
@@ -197,10 +202,39 @@ COVERAGE_SHARES = [
 VACCINATED = [Share("coverage", "接种率", "vaccinated", "people")]
 
 
-def population(rows, areas, today) -> list[Table]:
+@dataclass(frozen=True)
+class Count:
+    """One pass over the people: what it counts, for which dimensions, of the people of which selection."""
+
+    measures: Sequence[Measure]
+    dimensions: Sequence[Dimension] = ()
+    selection: Mapping[str, str] = field(default_factory=dict)
+
+    def on(self, day) -> tallies.Count:
+        """The count with the conditions of a day."""
+        return tallies.Count(
+            selected(self.selection, day),
+            [dimension.group(day) for dimension in self.dimensions],
+            [selected(measure.selection, day) for measure in self.measures],
+        )
+
+
+AREAS = Count(AREA_MEASURES)
+PROFILE = Count(SEXES, [AGE, VACCINATION, GROUP, OCCUPATION, RESIDENT, TENANT])
+OLD = Count([PEOPLE, *DOSE_MEASURES, *WATCHED[1:]], [ELDERLY_AGE, LAST_TEST], {"elderly": "是"})
+CROSSING = Count(CROSSING_MEASURES, [OCCUPATION], {"crossing": "是"})
+COVERAGE = Count(COVERAGE_MEASURES)
+
+
+def counts_on(day) -> list[tallies.Count]:
+    """Everything that is counted, with the conditions of a day."""
+    return [count.on(day) for count in (AREAS, PROFILE, OLD, CROSSING, COVERAGE)]
+
+
+def population(within, areas, today) -> list[Table]:
     """By area, and by everything else that CL-4.1 names."""
-    [area] = tables(rows, today, [by_area(areas)], AREA_MEASURES, VACCINATED)
-    pyramid, *others = tables(rows, today, [AGE, VACCINATION, GROUP, OCCUPATION, RESIDENT, TENANT], SEXES)
+    [area] = tables(AREAS, within, areas, today, VACCINATED)
+    _, pyramid, *others = tables(PROFILE, within, areas, today)
     vaccination, group, occupation, resident, tenant = (drawn(table, "pie", "people") for table in others)
     return [
         drawn(area, "bar", "people", "vaccinated"),
@@ -213,30 +247,26 @@ def population(rows, areas, today) -> list[Table]:
     ]
 
 
-def elderly(rows, areas, today) -> list[Table]:
+def elderly(within, areas, today) -> list[Table]:
     """People of 60 and above: doses and what is due by area, and when they were last tested (CL-4.2)."""
-    rows, selection = rows.filter(CONDITIONS["elderly"]["是"][1](today)), {"elderly": "是"}
-    dimensions = [by_area(areas), ELDERLY_AGE, LAST_TEST]
-    measures = [PEOPLE, *DOSE_MEASURES, *WATCHED[1:]]
-    area, age, last_test = tables(rows, today, dimensions, measures, selection=selection)
+    area, age, last_test = tables(OLD, within, areas, today)
     doses = [m.name for m in reversed(DOSE_MEASURES)]
     return [
         drawn(area, "stack", *doses),
         drawn(age, "stack", *doses),
-        drawn(replace(last_test, measures=measures[:-1]), "bar", "people"),
+        drawn(replace(last_test, measures=OLD.measures[:-1]), "bar", "people"),
     ]
 
 
-def crossing(rows, today) -> list[Table]:
+def crossing(within, areas, today) -> list[Table]:
     """Occupations that often cross provinces (CL-4.3)."""
-    rows = rows.filter(CONDITIONS["crossing"]["是"][1](today))
-    [occupation] = tables(rows, today, [OCCUPATION], CROSSING_MEASURES, selection={"crossing": "是"})
+    _, occupation = tables(CROSSING, within, areas, today)
     return [drawn(occupation, "bar", "people", "overdue")]
 
 
-def coverage(rows, areas, today, by) -> list[Table]:
+def coverage(within, areas, today, by) -> list[Table]:
     """Areas in the order of the share named `by`, the best first (CL-4.4)."""
-    [table] = tables(rows, today, [by_area(areas)], COVERAGE_MEASURES, COVERAGE_SHARES)
+    [table] = tables(COVERAGE, within, areas, today, COVERAGE_SHARES)
     share = next(share for share in COVERAGE_SHARES if share.name == by)
     ranked = sorted(table.lines, key=lambda line: -(share.of(line.counts) or 0))
     return [drawn(replace(table, label="覆盖率排名", lines=ranked), "rank", by)]
@@ -247,68 +277,47 @@ def drawn(table, chart, *names) -> Table:
     return replace(table, chart=chart, drawn=names)
 
 
-# --- counting ---------------------------------------------------------------------------------------------
-
-
-def tables(rows, today, dimensions, measures, shares=(), selection=None) -> list[Table]:
-    """A table for each way of grouping `rows`, all counted in one pass; `selection` is what chose `rows`."""
-    groupings = [{dimension.name: dimension.group(today)} for dimension in dimensions]
-    selection = selection or {}
-    total, *found = counted(rows, today, [{}, *groupings], measures)
-    nobody = {m.name: 0 for m in measures}
+def tables(count: Count, within, areas, today, shares=()) -> list[Table]:
+    """A table by area and one for each dimension; `within(model)` is the condition of the territory."""
+    names = [measure.name for measure in count.measures]
+    dimensions = [by_area(areas), *count.dimensions]
+    found = [{} for _ in dimensions]
+    for grouping, value, numbers in tallies.counted(count.on(today), within, digits(areas)):
+        found[grouping][value] = dict(zip(names, numbers, strict=True))
+    whole = {name: sum(counts[name] for counts in found[0].values()) for name in names}
+    total = Line("合计", count.selection, whole)
     result = []
     for dimension, counts in zip(dimensions, found, strict=True):
-        values = sorted((value for (value,) in counts), key=lambda value: -counts[value,][measures[0].name])
+        values = sorted(counts, key=lambda value: -counts[value][names[0]])
         lines = [
-            Line(label, selection | chosen, counts.get((value,), nobody), area=chosen.get("region", ""))
+            Line(
+                label,
+                {**count.selection, **chosen},
+                counts.get(value, dict.fromkeys(names, 0)),
+                area=chosen.get("region", ""),
+            )
             for value, label, chosen in dimension.lines(values)
         ]
-        whole = Line("合计", selection, total.get((), nobody))
-        result.append(
-            Table(dimension.name, dimension.label, dimension.heading, measures, shares, lines, whole)
-        )
+        heading = dimension.name, dimension.label, dimension.heading
+        result.append(Table(*heading, count.measures, shares, lines, total))
     return result
 
 
-def counted(rows, today, groupings: Sequence[Mapping], measures: Sequence[Measure]):
-    """Count `rows` by several groupings in one pass over them.
+# --- keeping the counts ready -----------------------------------------------------------------------------
 
-    A grouping maps names to expressions of Person; the empty one is the total. Returns for each grouping
-    {tuple of its values: {measure name: count}}, all from one GROUPING SETS query.
-    """
-    keys = {f"by_{name}": expression for grouping in groupings for name, expression in grouping.items()}
-    marks = {
-        f"is_{m.name}": Case(When(m.condition(today), then=True), default=False, output_field=BooleanField())
-        for m in measures
-    }
-    found = [{} for _ in groupings]
-    try:
-        inner, parameters = (
-            rows.order_by().annotate(**keys, **marks).values(*keys, *marks).query.sql_with_params()
-        )
-    except EmptyResultSet:  # a scope without rows
-        return found
-    sets = [[f"by_{name}" for name in grouping] for grouping in groupings]
-    # Names are those of this module; every value is a parameter of the inner query.
-    sql = (
-        "SELECT {grouping}, {keys} {counts} FROM ({inner}) AS counted GROUP BY GROUPING SETS ({sets})".format(  # noqa: S608
-            grouping=f"GROUPING({', '.join(keys)})" if keys else "0",
-            keys="".join(f"{key}, " for key in keys),
-            counts=", ".join(f"count(*) FILTER (WHERE {mark})" for mark in marks),
-            inner=inner,
-            sets=", ".join(f"({', '.join(names)})" for names in sets),
-        )
-    )
-    # GROUPING() has a bit for every key that is not part of the row's set, the last key being the lowest.
-    places = {
-        sum(1 << place for place, key in enumerate(reversed(keys)) if key not in names): number
-        for number, names in enumerate(sets)
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        for bits, *cells in cursor.fetchall():
-            number = places[bits]
-            values = dict(zip(keys, cells, strict=False))
-            counts = dict(zip((m.name for m in measures), cells[len(keys) :], strict=True))
-            found[number][tuple(values[name] for name in sets[number])] = counts
-    return found
+RECOUNT, RECOUNT_LABEL = "recount-people", "核对统计数字"
+
+
+def refresh():
+    """Have what the pages of today show counted, but for a few changes."""
+    tallies.refresh(counts_on, timezone.localdate())
+
+
+def recount(actor, job, report):
+    """Kind of job: compare the kept counts with the people, and count today and tomorrow anew (P-9.4)."""
+    wrong = tallies.recount(counts_on, timezone.localdate())
+    if wrong:
+        told = f"统计数字与人员信息有 {wrong} 处不一致，已按人员信息重新统计。请系统管理员查找原因。"
+        audit.record(actor, RECOUNT_LABEL, resource="people", result="失败", reason=told, differences=wrong)
+        raise ValidationError(told)
+    return {"message": "统计数字与人员信息一致。"}

@@ -1,6 +1,17 @@
 """The timetable of the register."""
 
+from procrastinate.contrib.django import app
+
 from jingwei.desk.tasks import schedule
-from jingwei.people import duplicates
+from jingwei.people import duplicates, statistics
 
 schedule(duplicates.SEARCH, duplicates.LABEL, duplicates.search, "40 18 * * *")
+# Before midnight in Beijing: the counts of the new day are ready when it begins.
+schedule(statistics.RECOUNT, statistics.RECOUNT_LABEL, statistics.recount, "30 15 * * *")
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task(name="people.refresh_statistics", queueing_lock="people.refresh_statistics")
+def refresh_statistics(timestamp):
+    """Bring the counts up to date, also after a load or with another parameter."""
+    statistics.refresh()
