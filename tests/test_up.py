@@ -1,111 +1,29 @@
 """`jingwei up`: one command starts everything, stops everything, and survives the death of any part."""
 
-import os
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import time
-import urllib.request
-from contextlib import contextmanager
-from pathlib import Path
 
 import psutil
-import psycopg
 import pytest
 from django.conf import settings
 
 from jingwei import embedded
-from jingwei.cli.up import MARK
+from tests.instance import new_instance
 
 pytestmark = [pytest.mark.req("P-10.1"), pytest.mark.xdist_group("up")]  # most tests share one instance
-JINGWEI = Path(sys.executable).with_name("jingwei")
-
-
-class Instance:
-    """An instance in a folder of its own, driven as an operator would."""
-
-    def __init__(self, home):
-        self.home = home
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-        self.environment = environment | {"JINGWEI_HOME": str(home), "PORT": str(self.port), "DEMO": "0"}
-        self.environment["DJANGO_SETTINGS_MODULE"] = "jingwei.settings"
-        self.process = None
-
-    def start(self):
-        """Start it and wait for its last line; returns all lines."""
-        self.process = subprocess.Popen(
-            [JINGWEI, "up"], env=self.environment, stdout=subprocess.PIPE, text=True
-        )
-        lines = []
-        for line in self.process.stdout:
-            lines.append(line.strip())
-            if line.startswith("ready"):
-                return lines
-        pytest.fail("\n".join(lines))
-
-    def stop(self, sent=signal.SIGTERM):
-        """Stop it and return its exit code."""
-        self.process.send_signal(sent)
-        self.process.communicate(timeout=30)
-        return self.process.returncode
-
-    def is_running(self):
-        return self.process is not None and self.process.poll() is None
-
-    def run(self, *arguments):
-        command = [JINGWEI, *arguments]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
-
-    def answers(self):
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=5) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
-
-    def parts(self, words):
-        """Its processes whose command line has these words."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get(MARK) == str(self.home) and words in " ".join(process.cmdline()):
-                    found.append(process)
-            except psutil.Error:
-                pass
-        return found
-
-    def postmaster(self):
-        return psutil.Process(int((self.home / "pg" / "postmaster.pid").read_text().split()[0]))
-
-    def operators(self):
-        with psycopg.connect(embedded.url(self.home / "pg")) as connection:
-            return connection.execute("SELECT count(*) FROM directory_operator").fetchone()[0]
-
-
-@contextmanager
-def new_instance():
-    # Not in pytest's folder: it closes that to other users, and under root the database runs as one.
-    with tempfile.TemporaryDirectory(dir=settings.JINGWEI_HOME) as home:
-        instance = Instance(Path(home))
-        yield instance
-        if instance.is_running():
-            instance.stop()
 
 
 @pytest.fixture
 def empty_instance():
-    with new_instance() as instance:
+    # Not in pytest's folder: it closes that to other users, and under root the database runs as one.
+    with new_instance(settings.JINGWEI_HOME) as instance:
         yield instance
 
 
 @pytest.fixture(scope="module")
 def one_instance():
-    with new_instance() as instance:
+    with new_instance(settings.JINGWEI_HOME) as instance:
         yield instance
 
 
