@@ -60,7 +60,7 @@ def test_a_phone_that_is_none_is_a_warning_and_the_row_is_kept(loaded):
     warnings = loaded.counts["warnings"]
     assert len(warnings) == ROSTER["warnings"]
     assert {(warning["column"], warning["reason"]) for warning in warnings} == {
-        ("联系方式", "不是有效的电话号码")
+        ("联系方式", "不是有效的电话号码，应为 11 位手机号或带区号的座机")
     }
     kept = LoadRow.objects.filter(load=loaded, sheet_row=warnings[0]["row"]).get()
     assert Person.objects.get(pk=kept.row).phone is None

@@ -41,7 +41,9 @@ def clean_phones(raw: pl.Series) -> Cleaned:
     bad = pl.col("plain").is_not_null() & pl.col("phone").is_null()
     return Cleaned(
         values=frame["phone"],
-        errors=frame.select(pl.when(bad).then(pl.lit("不是有效的电话号码"))).to_series(),
+        errors=frame.select(
+            pl.when(bad).then(pl.lit("不是有效的电话号码，应为 11 位手机号或带区号的座机"))
+        ).to_series(),
         rules={
             **{name: applied & fine for name, applied in tidied.rules.items()},
             "phone format": (frame["phone"] != frame["plain"]).fill_null(False),

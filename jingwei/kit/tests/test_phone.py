@@ -42,7 +42,9 @@ def test_phones_get_one_form(typed, phone, rules):
     "typed", ["12345", "1381234567", "12812345678", "87654321", "1.38e+10", "无", "138１234567x"]
 )
 def test_what_is_no_phone_is_told(typed):
-    assert clean_phones(pl.Series([typed])).errors.to_list() == ["不是有效的电话号码"]
+    assert clean_phones(pl.Series([typed])).errors.to_list() == [
+        "不是有效的电话号码，应为 11 位手机号或带区号的座机"
+    ]
 
 
 @given(st.lists(st.text(st.sampled_from("0123456789+-() .转") | st.characters()) | st.none()))
