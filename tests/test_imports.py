@@ -58,7 +58,7 @@ def imported(path):
                 yield alias.name
 
 
-@pytest.mark.parametrize(("path", "parts"), modules())
+@pytest.mark.parametrize(("path", "parts"), list(modules()))
 def test_a_module_imports_only_what_stands_below_it(path, parts):
     own, room = parts[0], parts[1] if len(parts) > 1 else "__init__"
     for name in imported(path):
