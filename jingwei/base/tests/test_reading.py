@@ -4,6 +4,7 @@ import codecs
 import datetime
 import io
 import os
+import struct
 import time
 import zipfile
 
@@ -353,3 +354,72 @@ def test_a_stream_in_memory_is_read_by_its_descriptor(tmp_path):
         assert column(f"/proc/self/fd/{descriptor}", "name") == ["陈新"]
     finally:
         os.close(descriptor)
+
+
+# --- the old binary format ---------------------------------------------------------------------------------
+
+
+def old_book(path, rows):
+    """A minimal .xls (BIFF8 in an OLE container) with texts and numbers."""
+
+    def record(kind, content):
+        return struct.pack("<HH", kind, len(content)) + content
+
+    begin, end = struct.pack("<HHHHII", 0x0600, 0x0005, 0, 1996, 0, 6), record(0x000A, b"")
+    sheet = record(0x0809, begin[:2] + struct.pack("<H", 0x0010) + begin[4:])
+    for row, cells in enumerate(rows):
+        for column, cell in enumerate(cells):
+            at = struct.pack("<HHH", row, column, 0)
+            if isinstance(cell, str):
+                sheet += record(0x0204, at + struct.pack("<HB", len(cell), 1) + cell.encode("utf-16-le"))
+            else:
+                sheet += record(0x0203, at + struct.pack("<d", cell))
+    sheet += end
+    name = struct.pack("<BB", 6, 0) + b"Sheet1"
+    globals_size = len(record(0x0809, begin)) + len(record(0x0085, bytes(6) + name)) + len(end)
+    book = record(0x0809, begin) + record(0x0085, struct.pack("<IH", globals_size, 0) + name) + end + sheet
+    book += bytes(-len(book) % 512 + 4096)
+    book = book[: len(book) // 512 * 512]
+    # One sector of the allocation table, one of the directory, then the stream.
+    sectors = len(book) // 512
+    table = [0xFFFFFFFD, 0xFFFFFFFE, *range(3, sectors + 2), 0xFFFFFFFE]
+    table += [0xFFFFFFFF] * (128 - len(table))
+
+    def entry(name, kind, child, start, size):
+        text = (name + "\0").encode("utf-16-le")
+        links = struct.pack("<BBIII", kind, 1, 0xFFFFFFFF, 0xFFFFFFFF, child)
+        return (
+            text.ljust(64, b"\0")
+            + struct.pack("<H", len(text))
+            + links
+            + bytes(36)
+            + struct.pack("<IQ", start, size)
+        )
+
+    directory = entry("Root Entry", 5, 1, 0xFFFFFFFE, 0) + entry("Workbook", 2, 0xFFFFFFFF, 2, len(book))
+    head = (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+        + bytes(16)
+        + struct.pack("<HHHHH", 0x3E, 3, 0xFFFE, 9, 6)
+        + bytes(6)
+    )
+    head += struct.pack("<IIIIIIIII", 0, 1, 1, 0, 4096, 0xFFFFFFFE, 0, 0xFFFFFFFE, 0)
+    head += struct.pack("<I", 0) + b"\xff" * (512 - len(head) - 4)
+    path.write_bytes(head + struct.pack("<128I", *table) + directory.ljust(512, b"\0") + book)
+    return path
+
+
+@pytest.mark.req("P-5.3", "CL-6.2")
+def test_an_old_xls_is_read_like_a_new_workbook(tmp_path):
+    rows = [
+        ["名单"],
+        ["姓名", "证件号", "联系电话"],
+        ["陈新", ROW_1[2], 16000000001.0],
+        ["甲", 9.90101198707309e17],
+    ]
+    path = old_book(tmp_path / "名单.xls", rows)
+    assert reading.look(path) == "xls"
+    assert [tuple(row.values()) for row in rows_of(path)] == [
+        (3, "陈新", ROW_1[2], "16000000001"),
+        (4, "甲", "9.90101198707309e+17", None),
+    ]
