@@ -209,7 +209,7 @@ def _differences(count) -> int:
     [(number,)] = _fetched(
         f"WITH old AS ({_LATEST}) SELECT count(*) FROM (SELECT FROM ("
         f"SELECT *, 1 AS sign FROM ({recounted}) AS recounted UNION ALL "
-        f"SELECT *, -1 AS sign FROM ({kept}) AS kept) AS both "
+        f"SELECT *, -1 AS sign FROM ({kept}) AS kept) AS compared "
         f"GROUP BY region, grouping, value HAVING 0 <> ANY(ARRAY[{sums}])) AS different",
         [count.key, *recounted_parameters, *kept_parameters],
     )
