@@ -11,7 +11,7 @@ import tempfile
 from importlib import import_module
 from pathlib import Path
 
-MODULES = ["roster", "lists"]
+MODULES = ["roster", "demo", "search", "statistics", "export", "lists"]
 RESULT = Path("var/bench.json")
 
 

@@ -28,6 +28,7 @@ from jingwei.base.partitions import ensure_months
 from jingwei.directory import setup
 from jingwei.directory.models import Region
 from jingwei.kit.idcard import check_digits
+from jingwei.people import statistics
 from jingwei.people.models import Dose, Person, Transfer
 from jingwei.people.sheets import RosterSheet
 from jingwei.testing.models import Sample
@@ -70,6 +71,7 @@ def run(options):
     started, before = time.monotonic(), people_made()
     ensure_demo(options.people)
     seconds, people = time.monotonic() - started, people_made() - before
+    settle()
     if people:
         print(f"用时 {seconds:.1f} 秒，每秒 {people / seconds:,.0f} 人。")
     return 0
@@ -123,6 +125,13 @@ def _ahead(items: Iterator) -> Iterator:
         while (item := coming.result()) is not None:
             coming = making.submit(next, items, None)
             yield item
+
+
+def settle():
+    """What is left to do after many people, in no transaction: statistics, the map of visible pages."""
+    statistics.refresh()
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM people_person")
 
 
 def people_made() -> int:

@@ -25,6 +25,7 @@ COMMANDS = {
     "import": ("jingwei.cli.import_sheet", "导入表格"),
     "export": ("jingwei.cli.export", "导出数据"),
     "rows": ("jingwei.cli.rows", "查询数据"),
+    "run-nightly": ("jingwei.cli.nightly", "场所比对、扫码预警和预警短信"),
 }
 
 

@@ -8,6 +8,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 
 from jingwei.base import audit
 from jingwei.cli import selecting
+from jingwei.desk.cells import cells
 from jingwei.desk.columns import text
 from jingwei.desk.exports import check
 
@@ -30,8 +31,8 @@ def run(options):
     if options.clear:
         _allow_clear(selection, options.reason, options.limit)
     columns = selection.columns(everything=True)
-    chunks = selection.chunks(columns=columns, limit=options.limit)
-    rows = ([column.value(row, options.clear) for column in columns] for chunk in chunks for row in chunk)
+    chunks = cells(selection, columns, clear=options.clear, limit=options.limit)
+    rows = (row for chunk in chunks for row in zip(*chunk, strict=True))
     write(sys.stdout, options.format, [column.heading for column in columns], rows)
     return 0
 
