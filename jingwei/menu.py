@@ -16,6 +16,10 @@ from jingwei.messages import resources as messages
 from jingwei.people import pages as people_pages
 from jingwei.people import queries as people_queries
 from jingwei.people import resources as people
+from jingwei.places import resources as places
+from jingwei.scans import actions as scans_actions
+from jingwei.scans import pages as scans_pages
+from jingwei.scans import resources as scans
 from jingwei.testing import pages as testing_pages
 from jingwei.testing import resources as testing
 
@@ -25,6 +29,12 @@ SYSTEMS = [
         "常住人口",
         "users",
         [*people.RESOURCES, *testing.RESOURCES, *people_pages.PAGES, *testing_pages.PAGES],
+    ),
+    System(
+        "supervision",
+        "公共场所",
+        "building-store",
+        [*places.RESOURCES, *scans.RESOURCES, *scans_pages.PAGES],
     ),
     System("messages", "短信", "message", [*messages_pages.PAGES, *messages.RESOURCES]),
     System(
@@ -48,6 +58,7 @@ SYSTEMS = [
 PARAMETERS = [
     *directory_parameters.PARAMETERS,
     *people_queries.PARAMETERS,
+    *scans_actions.PARAMETERS,
     *messages_actions.PARAMETERS,
     *loading.PARAMETERS,
     *files.PARAMETERS,

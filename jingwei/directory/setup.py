@@ -81,16 +81,16 @@ def ensure_regions():
         )
 
 
-# Offices of the district besides the district itself: name, departments with their posts.
+# Offices of the district besides the district itself: name and short name, departments with their posts.
 OFFICES = {
-    "区大数据服务中心": {"系统运维科": ["系统管理员"], "安全管理科": ["安全管理员"]},
-    "区审计局": {"信息审计科": ["审计管理员"]},
-    "区市场监督管理局": {"食品流通科": ["科长", "监管员"]},
-    "区商务局": {"市场运行科": ["科长", "监管员"]},
-    "区卫生健康局": {"疾控科": ["科长", "监管员"], "基层卫生科": ["科长", "科员"]},
-    "区文化体育和旅游局": {"市场管理科": ["科长", "监管员"]},
-    "区教育局": {"安全稳定科": ["科长", "监管员"]},
-    "场所码运维中心": {"运行部": ["主管", "运维员"]},
+    ("区大数据服务中心", "大数据中心"): {"系统运维科": ["系统管理员"], "安全管理科": ["安全管理员"]},
+    ("区审计局", "审计局"): {"信息审计科": ["审计管理员"]},
+    ("区市场监督管理局", "市场监管局"): {"食品流通科": ["科长", "监管员"]},
+    ("区商务局", "商务局"): {"市场运行科": ["科长", "监管员"]},
+    ("区卫生健康局", "卫健局"): {"疾控科": ["科长", "监管员"], "基层卫生科": ["科长", "科员"]},
+    ("区文化体育和旅游局", "文旅局"): {"市场管理科": ["科长", "监管员"]},
+    ("区教育局", "教育局"): {"安全稳定科": ["科长", "监管员"]},
+    ("场所码运维中心", "场所码运维"): {"运行部": ["主管", "运维员"]},
 }
 DISTRICT_POSTS = {"综合协调组": ["组长", "联络员"], "数据专班": ["组长", "数据员"]}
 TOWN_POSTS = {"防控办公室": ["主任", "数据员"]}
@@ -109,8 +109,8 @@ def ensure_organisations():
             None, region, f"{region.name}疫情防控指挥部", region.name, nature="1", kind="1"
         )
         _staff(district_of[region.code], DISTRICT_POSTS)
-        for name, departments in OFFICES.items():
-            _staff(_add(district_of[region.code], region, name, name, nature="1", kind="1"), departments)
+        for (name, short), departments in OFFICES.items():
+            _staff(_add(district_of[region.code], region, name, short, nature="1", kind="1"), departments)
     for region in [region for region in tree if region.level == "街道乡镇"]:
         street = region.name.endswith("街道")
         name = region.name + ("办事处" if street else "人民政府")
@@ -163,11 +163,30 @@ class ShippedRole:
 
 
 def _operator(resource, action):
-    return rules.is_business(resource) or (resource in rules.LOOK_UP and action == "view")
+    return _is_everyones(resource) or (resource in rules.LOOK_UP and action == "view")
 
 
 def _manager(resource, action):
-    return rules.is_business(resource) or action in rules.ORDINARY.get(resource, ())
+    return _is_everyones(resource) or action in rules.ORDINARY.get(resource, ())
+
+
+# Public places are the operating unit's and the regulators' alone (KP-1.5, KP-2.2, KP-3.4).
+# What regulators may:
+REGULATES = {
+    "thresholds": {"view", "change", "export"},
+    "threshold-history": {"view", "export"},
+    "scan-query": {"view", "export"},
+    "scan-statistics": {"view", "export"},
+    "alerts": {"view", "export", "receive"},
+    "withdrawn-alerts": {"view", "export"},
+}
+SUPERVISION = {"venues", "scans", *REGULATES}
+# Thresholds are the regulator's to set, alerts the regulator's to receive.
+REGULATORS_ALONE = {("thresholds", "change"), ("alerts", "receive")}
+
+
+def _is_everyones(resource):
+    return rules.is_business(resource) and resource not in SUPERVISION
 
 
 def _reader(resource, action):
@@ -178,14 +197,23 @@ def _own_office(resource, action):
     return (resource, action) == ("organisations", "view")
 
 
+def _operates(resource, action):
+    mine = resource in SUPERVISION and (resource, action) not in REGULATORS_ALONE
+    return mine or _own_office(resource, action)
+
+
+def _regulates(resource, action):
+    return action in REGULATES.get(resource, ()) or _own_office(resource, action)
+
+
 SHIPPED_ROLES = [
     ShippedRole("区级管理员", Role.REGION, _manager, "全区业务数据，维护本区部门、职务和账号资料"),
     ShippedRole("区级操作员", Role.REGION, _operator, "全区业务数据的查询、录入、导入、导出"),
     ShippedRole("乡镇街道操作员", Role.REGION, _operator, "本乡镇街道业务数据的查询、录入、导入、导出"),
     ShippedRole("村社区操作员", Role.REGION, _operator, "本村社区业务数据的查询、录入、导入、导出"),
     ShippedRole("领导查阅", Role.REGION, _reader, "只看不改：列表和统计，证件号、电话脱敏"),
-    ShippedRole("场所运维", Role.BELOW, _own_office, "场所码运维单位"),
-    ShippedRole("场所监管", Role.BELOW, _own_office, "公共场所监管单位"),
+    ShippedRole("场所运维", Role.EVERYTHING, _operates, "场所码运维单位：全部场所、扫码记录、统计和预警"),
+    ShippedRole("场所监管", Role.BELOW, _regulates, "公共场所监管单位：本单位监管的场所，设阈值、收预警"),
     *(
         ShippedRole(
             kind,

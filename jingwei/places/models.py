@@ -1,0 +1,105 @@
+"""Public places: venues, the thresholds of their footfall, how many people came on each day (KP-1, KP-2)."""
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+from jingwei.base.access import Scope
+from jingwei.base.codes import CodeField
+from jingwei.base.fields import SealedField
+from jingwei.base.models import Record
+from jingwei.directory.models import Organisation, Region
+
+CODE_LENGTH = 60
+
+
+class Venue(Record):
+    """A public place with a code to scan (公共场所). Its regulator, if any, sees it; no other unit."""
+
+    code = models.CharField("公共场所ID", max_length=CODE_LENGTH, unique=True)
+    name = models.CharField("公共场所", max_length=120)
+    kind = CodeField("类别", kind="场所类别", blank=True)
+    city = models.CharField("所在市区", max_length=60, blank=True)
+    street = models.CharField("所在街道", max_length=60, blank=True)
+    # The township or street of that name; follows from `street`.
+    region = models.ForeignKey(Region, models.SET_NULL, null=True, editable=False, verbose_name="所在辖区")
+    manager = models.CharField("公共场所管理员", max_length=60, blank=True)
+    position = models.CharField("所在位置", max_length=200, blank=True)
+    # Degrees of WGS-84.
+    longitude = models.FloatField(
+        "经度", null=True, blank=True, validators=[MinValueValidator(-180), MaxValueValidator(180)]
+    )
+    latitude = models.FloatField(
+        "纬度", null=True, blank=True, validators=[MinValueValidator(-90), MaxValueValidator(90)]
+    )
+    regulator = models.ForeignKey(
+        Organisation, models.PROTECT, null=True, blank=True, verbose_name="监管单位", related_name="venues"
+    )
+    regulator_head = models.CharField("监管单位负责人", max_length=60, blank=True)
+    regulator_phone = SealedField(
+        "负责人手机号",
+        kind="phone",
+        searchable=True,
+        blank=True,
+        purpose="扫码预警短信通知监管单位负责人",
+        basis="岗位职责",
+        keep="场所监管期间",
+    )
+    # Of the threshold in force today; follow from `thresholds`.
+    threshold_min = models.PositiveIntegerField("阈值最小值", null=True, blank=True)
+    threshold_max = models.PositiveIntegerField("阈值最大值", null=True, blank=True)
+    archived = models.BooleanField("已归档", default=False)
+
+    scope = Scope(organisation="regulator__path")
+    internal = (*Record.internal, "region")
+
+    class Meta:
+        verbose_name = "公共场所"
+        ordering = ["code"]
+
+    def __str__(self):
+        return self.name
+
+
+class VenueThreshold(Record):
+    """How many scans a venue should have each day from `from_day` on; an empty side is open (KP-2.1)."""
+
+    venue = models.ForeignKey(Venue, models.CASCADE, verbose_name="公共场所ID", related_name="thresholds")
+    low = models.PositiveIntegerField("最小值", null=True, blank=True)
+    high = models.PositiveIntegerField("最大值", null=True, blank=True)
+    from_day = models.DateField("生效日期", default=timezone.localdate)
+
+    scope = Scope(organisation="venue__regulator__path")
+
+    class Meta:
+        verbose_name = "阈值"
+        ordering = ["venue", "-from_day"]
+        constraints = [
+            models.UniqueConstraint(fields=["venue", "from_day"], name="one_threshold_per_venue_and_day"),
+            models.CheckConstraint(
+                condition=Q(low=None) | Q(high=None) | Q(low__lte=F("high")),
+                name="threshold_low_is_not_above_high",
+                violation_error_message="阈值最小值不能大于最大值",
+            ),
+        ]
+
+    def __str__(self):
+        return f"{self.venue} {self.from_day}"
+
+
+class VenueDay(models.Model):
+    """How many scans a venue code has on a day of the platform's time zone (日扫码量); no row means none.
+
+    Kept with the scans in one transaction. The code need not be a venue's: the province knows more of them.
+    """
+
+    pk = models.CompositePrimaryKey("venue_code", "day")
+    venue_code = models.CharField("公共场所ID", max_length=CODE_LENGTH)
+    day = models.DateField("日期")
+    count = models.PositiveIntegerField("扫码量")
+    updated_at = models.DateTimeField("更新时间", default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = "日扫码量"
+        indexes = [models.Index(fields=["day", "venue_code"], include=["count"], name="footfall_by_day")]

@@ -1,0 +1,211 @@
+"""Scans, their statistics and alerts on the desk (KP-3 … KP-6)."""
+
+from django.db.models import Q
+
+from jingwei.base.resource import (
+    Between,
+    Choice,
+    Column,
+    Contains,
+    Day,
+    Exact,
+    Figure,
+    Ref,
+    Region,
+    Resource,
+    Tab,
+    Verb,
+)
+from jingwei.places.models import Venue
+from jingwei.scans import pages
+from jingwei.scans.actions import receive_alert
+from jingwei.scans.models import Alert, Scan
+from jingwei.scans.queries import with_scans
+from jingwei.scans.sheets import ScanSheet
+
+SOURCE = [
+    *("venue_code", "venue_name", "kind", "city", "street", "manager", "number", "name", "phone", "result"),
+    *("test_result", "tested_at", "health_code", "position", "collected_at"),
+]
+
+
+def of_venue(name, heading, **options):
+    """A column that shows a field of the row's venue."""
+    path = f"venue__{name}"
+    get = getattr(Venue, f"get_{name}_display", lambda venue: getattr(venue, name))
+    return Column(name, heading, lambda row: get(row.venue), path, [path], **options)
+
+
+def regulator(scan):
+    return scan.venue.regulator.name if scan.venue and scan.venue.regulator_id else "空"
+
+
+class ScanResource(Resource):
+    name = "scans"
+    label = "扫码进场信息管理"
+    icon = "qrcode"
+    model = Scan
+    sheet = ScanSheet
+    actions = ("view", "import", "export")
+    readonly = [*SOURCE, "importer", "imported_at"]
+    columns = readonly
+    has_page = False  # KP-3.4
+    order = ["-collected_at"]
+    filters = [
+        Exact("venue_code"),
+        Between("collected_at"),
+        Between("imported_at"),
+        Exact("importer"),
+    ]
+    search = ["venue_code", "number", "phone"]
+    search_hint = "公共场所ID、身份证号、电话"
+    empty = "还没有扫码记录。导入省平台导出的表格后在这里查看。"
+
+
+class ScanQueryResource(Resource):
+    name = "scan-query"
+    label = "扫码进场信息查询"
+    icon = "search"
+    model = Scan
+    actions = ("view", "export")
+    readonly = [*SOURCE, "importer", "imported_at"]
+    columns = [
+        *readonly,
+        Column("regulator", "监管单位", regulator, needs=["venue__regulator__name"]),
+    ]
+    order = ["-collected_at"]
+    filters = [
+        Exact("venue_code"),
+        Between("collected_at"),
+        Exact("name"),
+        Exact("number"),
+        Exact("phone"),
+        Exact("venue_name"),
+        Exact("kind"),
+        Exact("street"),
+        Exact("result"),
+        Exact("test_result"),
+        Exact("health_code"),
+        Ref("venue__regulator", "监管单位"),
+    ]
+    search = ["venue_code", "number", "phone"]
+    search_hint = "公共场所ID、身份证号、电话"
+    empty = "还没有扫码记录。"
+
+
+class ScanStatisticsResource(Resource):
+    name = "scan-statistics"
+    label = "扫码统计查询"
+    icon = "chart-bar"
+    model = Venue
+    actions = ("view", "export")
+    readonly = ["code", "name", "kind", "regulator", "city", "street"]
+    internal = [
+        *("manager", "position", "longitude", "latitude", "regulator_head", "regulator_phone"),
+        *("threshold_min", "threshold_max", "archived"),
+    ]
+    columns = [*readonly, Column("scans", "扫码量", lambda venue: venue.scans, "-scans")]
+    annotated = ["scans"]
+    link = "name"
+    order = ["-scans", "code"]
+    filters = [
+        Day("from", "开始日期"),
+        Day("to", "结束日期"),
+        Choice("kind"),
+        Ref("regulator"),
+        Region("region"),
+        Exact("street"),
+        Exact("code"),
+        Contains("name"),
+    ]
+    search = ["code", "name"]
+    search_hint = "公共场所ID、名称"
+    pages = [("<int:pk>/", pages.venue_days)]
+    empty = "还没有可以统计的场所。"
+
+    def counted(self, rows, days):
+        return with_scans(rows, days.get("from"), days.get("to"))
+
+
+class AlertResource(Resource):
+    name = "alerts"
+    label = "扫码预警"
+    icon = "bell"
+    model = Alert
+    actions = ("view", "export")
+    readonly = [
+        *("venue", "reason", "first_day", "last_day", "raised_at", "received_at", "receiver", "outdated"),
+        "withdrawn_at",
+    ]
+    columns = [
+        of_venue("code", "公共场所ID"),
+        of_venue("name", "公共场所"),
+        of_venue("kind", "类别"),
+        of_venue("city", "所在市区"),
+        of_venue("street", "所在街道"),
+        Column("period", "预警时间段", lambda alert: alert.period, "first_day", ["first_day", "last_day"]),
+        "reason",
+    ]
+    link = "name"
+    related = ["venue"]
+    sections = [
+        ("预警", ["code", "name", "kind", "city", "street", "period", "reason"]),
+        ("接收", ["received_at", "receiver", "outdated", "raised_at"]),
+    ]
+    order = ["-last_day", "venue__code"]
+    tabs = [Tab("未接收", Q(received_at=None)), Tab("已接收", Q(received_at__isnull=False))]
+    filters = [
+        Choice("reason"),
+        Between("last_day", "预警末日"),
+        Ref("venue__regulator", "监管单位"),
+        Choice("venue__kind", "类别"),
+        Exact("venue__street", "所在街道"),
+        Exact("venue__code", "公共场所ID"),
+    ]
+    search = ["venue__code", "venue__name"]
+    search_hint = "公共场所ID、名称"
+    figures = [Figure("未接收的扫码预警", "tab=0", waits=True)]
+    verbs = [
+        Verb(
+            "receive",
+            "接收",
+            receive_alert,
+            offered=lambda alert: alert.received_at is None and alert.withdrawn_at is None,
+            note="表示监管单位已知悉，预警移到“已接收”，记下接收人和时间。",
+        )
+    ]
+    pages = [("<int:pk>/", pages.alert_days)]
+    empty = "没有扫码预警。每天夜间按前一天为止的扫码量评估一次。"
+
+    def rows(self, actor, action="view"):
+        return super().rows(actor, action).filter(withdrawn_at=None)
+
+
+class WithdrawnAlertResource(Resource):
+    name = "withdrawn-alerts"
+    label = "已撤回的扫码预警"
+    icon = "rotate"
+    model = Alert
+    actions = ("view", "export")
+    readonly = AlertResource.readonly
+    columns = [*AlertResource.columns, "raised_at", "withdrawn_at"]
+    link = "name"
+    related = ["venue"]
+    order = ["-withdrawn_at"]
+    filters = [Choice("reason"), Between("withdrawn_at"), Exact("venue__code", "公共场所ID")]
+    search = ["venue__code", "venue__name"]
+    search_hint = "公共场所ID、名称"
+    pages = [("<int:pk>/", pages.alert_days)]
+    empty = "没有撤回过预警。补录或删除扫码记录后不再成立、且尚未接收的预警会移到这里。"
+
+    def rows(self, actor, action="view"):
+        return super().rows(actor, action).exclude(withdrawn_at=None)
+
+
+RESOURCES = [
+    ScanResource(),
+    ScanQueryResource(),
+    ScanStatisticsResource(),
+    AlertResource(),
+    WithdrawnAlertResource(),
+]

@@ -1,0 +1,55 @@
+"""One valid row per model, for tests and the shared suite."""
+
+from datetime import date, timedelta
+from itertools import count
+
+import polars as pl
+from django.utils import timezone
+
+from jingwei.base.access import platform_actor
+from jingwei.places.samples import venue
+from jingwei.scans.actions import COLUMNS, store_scans
+from jingwei.scans.models import LOW, Alert, Scan
+
+_numbers = count(1)
+
+
+def scan(place=None, **cells) -> Scan:
+    """A scan of yesterday noon, entered as by an import; `cells` are its columns."""
+    place = place or venue()
+    number = next(_numbers)
+    at = timezone.make_naive(timezone.now()).replace(hour=12, minute=0, microsecond=0) - timedelta(days=1)
+    row = {
+        "venue_code": place.code,
+        "venue_name": place.name,
+        "kind": "超市",
+        "city": "安澜区",
+        "street": "安平街道",
+        "manager": "林经理",
+        "number": "990101198001010034",
+        "name": f"林样例{number}",
+        "phone": "16000000001",
+        "result": "正常",
+        "test_result": "阴性",
+        "tested_at": "2026-10-31 06:12:30",
+        "health_code": "绿码",
+        "position": "安平街道13号",
+        "collected_at": at,
+    } | cells
+    types = {name: pl.Datetime("us") if name == "collected_at" else pl.String for name in COLUMNS}
+    rows = pl.DataFrame({name: [row[name]] for name in COLUMNS}, schema=types)
+    store_scans(platform_actor("样例"), rows, timezone.now())
+    return Scan.objects.filter(venue_code=row["venue_code"]).order_by("-imported_at").first()
+
+
+def alert(**values) -> Alert:
+    first = date(2026, 10, 24)
+    made = {"reason": LOW, "first_day": first, "last_day": first + timedelta(days=6)}
+    return Alert.objects.create(**{"venue": venue(), **made, **values})
+
+
+def withdrawn_alert() -> Alert:
+    return alert(withdrawn_at=timezone.now())
+
+
+SAMPLES = {Scan: scan, Alert: alert, "withdrawn-alerts": withdrawn_alert}

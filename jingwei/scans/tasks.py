@@ -1,0 +1,30 @@
+"""The timetable of the scans, and the jobs that their pages start."""
+
+from datetime import datetime
+
+from django.utils import timezone
+
+from jingwei.desk.tasks import KINDS, Kind, schedule
+from jingwei.scans.actions import Chosen, erase_scans, run_nightly
+
+ERASE = "erase-scans"
+
+
+def night(actor, job, report) -> dict:
+    """Kind of job: the night's work of today."""
+    return {
+        "message": "；".join(f"{what}：{came}" for what, came in run_nightly(timezone.localdate()).items())
+    }
+
+
+def erase(actor, job, report) -> dict:
+    """Kind of job: delete the scans that the operator has confirmed."""
+    asked = job.arguments
+    since, until = (datetime.fromisoformat(asked[name]) for name in ("since", "until"))
+    chosen = Chosen(asked["by"], since, until, asked["venue_code"])
+    return {"message": f"已删除扫码记录 {erase_scans(actor, chosen, expected=asked['expected']):,} 条。"}
+
+
+KINDS[ERASE] = Kind("删除扫码记录", erase)
+# 02:30 in China.
+schedule("scans-nightly", "场所比对与扫码预警", night, "30 18 * * *")
