@@ -31,11 +31,10 @@ class Window:
     own, fail, or be wider than the window.
     """
 
-    def __init__(self, browser, instance, size=DESK, **options):
+    def __init__(self, browser, instance, **options):
         self.instance = instance
-        self.context = browser.new_context(
-            base_url=instance.address, viewport=size, locale="zh-CN", timezone_id="Asia/Shanghai", **options
-        )
+        options = {"viewport": DESK, "locale": "zh-CN", "timezone_id": "Asia/Shanghai"} | options
+        self.context = browser.new_context(base_url=instance.address, **options)
         self.page = self.context.new_page()
         self.faults = []
         self.page.on("request", self._asked)
@@ -58,18 +57,19 @@ class Window:
             self.faults.append(f"{self.page.url}: {message.text}")
 
     def open(self, address) -> int:
-        """Open an address and wait for all that belongs to the page; the status it answers with."""
+        """Open an address; the status it answers with."""
         answer = self.page.goto(address)
-        self.settle()
+        self.look()
         return answer.status
 
-    def settle(self):
-        """Wait for all that belongs to the page, and see whether it fits into the window."""
-        self.page.wait_for_load_state("networkidle")
-        root = "document.documentElement"
-        wider = self.page.evaluate(f"{root}.scrollWidth - {root}.clientWidth")
-        if wider > 0:
-            self.faults.append(f"{self.page.url} is {wider} pixels wider than {self.page.viewport_size}")
+    def look(self):
+        """See whether the page fits into a window on a desk and on a phone."""
+        for size in (PHONE, DESK):
+            self.page.set_viewport_size(size)
+            root = "document.documentElement"
+            wider = self.page.evaluate(f"{root}.scrollWidth - {root}.clientWidth")
+            if wider > 0:
+                self.faults.append(f"{self.page.url} is {wider} pixels wider than {size}")
 
     def sign_in(self, login, password=""):
         """Sign in by the page, by default with the demonstration login's own password."""
@@ -77,12 +77,16 @@ class Window:
         self.page.get_by_label("登录名").fill(login)
         self.page.get_by_label("口令").fill(password or self.instance.password(login))
         self.page.get_by_role("button", name="登录").click()
-        self.page.wait_for_url("**/")
-        self.settle()
+        self.page.wait_for_url(f"{self.instance.address}/")
 
     def menu(self) -> list[str]:
         """The addresses in the menu."""
         return [link.get_attribute("href") for link in self.page.locator("nav.side a.side-entry").all()]
+
+    def buttons(self) -> list[str]:
+        """The addresses behind the buttons at the head of the page that is open."""
+        links = self.page.locator(".bar-end a, .list-tools > a").all()
+        return [link.get_attribute("href") for link in links]
 
     def first_row(self) -> str:
         """The address of the first row of the list that is open, "" where there is none."""
