@@ -16,12 +16,14 @@ from jingwei.messages import resources as messages
 from jingwei.people import pages as people_pages
 from jingwei.people import queries as people_queries
 from jingwei.people import resources as people
+from jingwei.people import sheets as people_sheets
 from jingwei.places import resources as places
 from jingwei.scans import actions as scans_actions
 from jingwei.scans import pages as scans_pages
 from jingwei.scans import resources as scans
 from jingwei.testing import pages as testing_pages
 from jingwei.testing import resources as testing
+from jingwei.testing import sheets as testing_sheets
 
 SYSTEMS = [
     System(
@@ -58,6 +60,8 @@ SYSTEMS = [
 PARAMETERS = [
     *directory_parameters.PARAMETERS,
     *people_queries.PARAMETERS,
+    *people_sheets.PARAMETERS,
+    *testing_sheets.PARAMETERS,
     *scans_actions.PARAMETERS,
     *messages_actions.PARAMETERS,
     *loading.PARAMETERS,

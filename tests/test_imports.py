@@ -14,6 +14,7 @@ SIDE_BY_SIDE = ["scans", "testing", "quarantine", "video", "civility", "voluntee
 FACES = [
     "resources",
     "pages",
+    "registering",
     "review",
     "forms",
     "account",
@@ -27,8 +28,8 @@ FACES = [
 ]
 ROOMS = {"models": 0, "queries": 1, **dict.fromkeys(FACES, 3)}
 TOOLS = {"kit", "base", "desk"}
-# What another package may be asked for; faces and sheets stay at home.
-OPEN = {"models", "queries", "actions"}
+# What another package may be asked for; faces and sheets stay at home. `unregistered` are actions, too.
+OPEN = {"models", "queries", "actions", "unregistered"}
 # kit, base, directory and desk are the ground the businesses stand on: all their rooms are open to the right.
 GROUND = {"kit", "base", "directory", "desk"}
 # The menu lists what the desk draws and what roles can be granted: these two read it.

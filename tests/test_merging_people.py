@@ -9,16 +9,25 @@ from django.db import models
 from jingwei import menu
 from jingwei.base.fields import SealedField
 from jingwei.people import merges
-from jingwei.people.models import DuplicatePair, Merge, Person, PersonAlias, PersonEvent
+from jingwei.people.models import (
+    DoseEvent,
+    DuplicatePair,
+    Merge,
+    Person,
+    PersonAlias,
+    PersonEvent,
+    Unregistered,
+)
 from jingwei.people.samples import duplicate_pair
+from jingwei.testing.models import SampleBefore
 
 pytestmark = [pytest.mark.django_db, pytest.mark.req("P-5.7")]
 
 # What a merge settles in another way than by moving: the pairs themselves, and old values, which stay those
 # of the record they were written for.
-SETTLED = {DuplicatePair, PersonEvent}
-# Numbers that are the person's own, and not events joined by them.
-OWN_NUMBERS = {Person, PersonAlias, Merge, PersonEvent}
+SETTLED = {DuplicatePair, PersonEvent, DoseEvent}
+# Numbers that are the person's own, of old values, or of somebody in no register: not events joined by them.
+OWN_NUMBERS = {Person, PersonAlias, Merge, PersonEvent, SampleBefore, Unregistered}
 NUMBER = Person._meta.get_field("number").sealing.name
 
 

@@ -118,10 +118,11 @@ class IdNumber(Type):
     """A document number; its rule depends on the document type in column `doc_type` (CL-3.2, GB 11643).
 
     A good number of no known type is refused there: nobody is registered under a number of unknown kind.
-    Where no types are given (no such column) every good number is taken.
+    Where no types are given (no such column, or `typed` is false) every good number is taken.
     """
 
     doc_type: str = "doc_type"
+    typed: bool = True
     note = "居民身份证 18 位（单元格设为文本），其它证件照原样"
     example = "990101199003070023"
 
@@ -131,6 +132,8 @@ class IdNumber(Type):
             nothing = pl.repeat(None, len(raw), dtype=pl.String, eager=True)
             return idcard.clean_numbers(raw, nothing, today=context.today)
         cleaned = idcard.clean_numbers(raw, kinds, today=context.today)
+        if not self.typed:
+            return cleaned
         untyped = kinds.is_null() & cleaned.values.is_not_null()
         cleaned.elsewhere = {self.doc_type: _reason(untyped, "请填写证件类型：号码不是居民身份证的样子")}
         return cleaned

@@ -191,16 +191,17 @@ def _store(actor, sheet, record, prepared, progress):
     done = dict(record.chunks.values_list("number", "counts"))
     stored = 0
 
-    def store(number, rows, outcome, added):
+    def store(number, rows, placed, outcome, added):
         nonlocal stored
-        with transaction.atomic(), connection.cursor() as cursor:
-            key = [_WRITING, table.meta.db_table]
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", key)
+        with transaction.atomic():
+            _take_turn(sheet)
             if sheet.save:
                 outcome = merging.merge_singly(actor, table, record, outcome)
             else:
-                outcome = merging.merge(actor, table, record, rows, outcome, added.result())
-            done[number] = _chunk_counts(outcome)
+                outcome = merging.merge(actor, table, record, placed.rows, outcome, added.result())
+            if len(placed.strangers):
+                sheet.keep_aside(actor, record, placed.strangers)
+            done[number] = _chunk_counts(rows, placed, outcome)
             LoadChunk.objects.create(load=record, number=number, counts=done[number])
         stored += len(rows)
         progress(stored, prepared.rows)
@@ -213,14 +214,24 @@ def _store(actor, sheet, record, prepared, progress):
                 stored += len(rows)
                 continue
             with transaction.atomic():
-                outcome = merging.compare(actor, table, rows, record.mode)
+                placed = sheet.place(actor, rows)
+                outcome = merging.compare(actor, table, placed.rows, record.mode)
             added = None if sheet.save else sealing.submit(merging.additions, table, outcome.added)
             if waiting:
                 store(*waiting)
-            waiting = number, rows, outcome, added
+            waiting = number, rows, placed, outcome, added
         if waiting:
             store(*waiting)
     return [done[number] for number in range(len(prepared.chunks))]
+
+
+def _take_turn(sheet):
+    """Wait until no other load writes to the same tables, and keep them until the end of the transaction."""
+    model = sheet.turns or (None if sheet.events else sheet.model)
+    if model:
+        with connection.cursor() as cursor:
+            key = [_WRITING, model._meta.db_table]
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", key)
 
 
 def _store_events(actor, sheet, record, prepared, progress):
@@ -231,23 +242,37 @@ def _store_events(actor, sheet, record, prepared, progress):
         rows = _unpacked(packed)
         if number not in done:
             with transaction.atomic():
-                done[number] = _event_counts(len(rows), sheet.store(actor, rows, record.created_at))
+                done[number] = _add_events(actor, sheet, record, rows)
                 LoadChunk.objects.create(load=record, number=number, counts=done[number])
         stored += len(rows)
         progress(stored, prepared.rows)
     return [done[number] for number in range(len(prepared.chunks))]
 
 
-def _event_counts(rows, added):
-    return {"added": added, "changed": 0, "unchanged": 0, "same": rows - added, "refused": []}
+def _add_events(actor, sheet, record, rows):
+    """Store a chunk of events; its counts."""
+    _take_turn(sheet)
+    placed = sheet.place(actor, rows)
+    outcome = sheet.store(actor, placed.rows, record)
+    if len(placed.strangers):
+        sheet.keep_aside(actor, record, placed.strangers)
+    counts = {name: getattr(outcome, name) for name in ("added", "changed", "unchanged")}
+    return counts | _aside_counts(rows, placed, outcome.refused, outcome.same)
 
 
-def _chunk_counts(outcome):
+def _chunk_counts(rows, placed, outcome):
+    counts = {"added": len(outcome.added), "changed": len(outcome.changed), "unchanged": outcome.unchanged}
+    return counts | _aside_counts(rows, placed, outcome.refused)
+
+
+def _aside_counts(rows, placed, refused, same=0):
+    """Counts of the rows that did not come to be stored; of two for one place one is the same again."""
+    gone = len(rows) - len(placed.rows) - len(placed.refused) - len(placed.strangers)
     return {
-        "added": len(outcome.added),
-        "changed": len(outcome.changed),
-        "unchanged": outcome.unchanged,
-        "refused": outcome.refused.rows(),
+        "same": same + gone,
+        "refused": [*placed.refused.rows(), *refused.rows()],
+        "aside": len(placed.strangers),
+        "who": list(placed.who),
     }
 
 
@@ -295,7 +320,7 @@ def prepare(
 ) -> Prepared:
     """Read and clean the file at `path`, or its first `most` rows; rows of the same key become one."""
     context = Context(actor, f"{sheet.resource}.import", _now(today))
-    names = [ROW, *(column.name for column in sheet.stored)]
+    names, same = [ROW, *sheet.carried], list(sheet.identity or sheet.key)
     refused, warnings, hashes_of = [], [], []
     with reading.read(path, sheet.wanted(), mapping or None) as source:
         prepared = Prepared(source.outline)
@@ -309,8 +334,8 @@ def prepare(
             for rule, count in cleaned.rules.items():
                 prepared.rules[rule] = prepared.rules.get(rule, 0) + count
             rows = cleaned.values.select(names)
-            if sheet.key:
-                hashes_of.append(rows.select(sheet.key).hash_rows())
+            if same:
+                hashes_of.append(rows.select(same).hash_rows())
             prepared.rows += len(rows)
             prepared.chunks.append(_packed(rows))
             progress(0, prepared.read)
@@ -321,8 +346,8 @@ def prepare(
     prepared.warnings = pl.concat([prepared.warnings, *warnings])
     if not prepared.read:
         raise reading.Unreadable(f"第 {prepared.outline.row} 行的表头下面没有数据；请填写后再导入")
-    if sheet.key:
-        _merge_repetitions(sheet, prepared, hashes_of)
+    if same:
+        _merge_repetitions(sheet, same, prepared, hashes_of)
     return prepared
 
 
@@ -332,9 +357,12 @@ def _now(today):
     return now if today == now.date() else datetime.combine(today, clock.max)
 
 
-def _merge_repetitions(sheet, prepared, hashes_of):
-    """Make rows of one key one row, where the first of them stands: a later non-empty value wins (CL-6.2)."""
-    key, hashed = list(sheet.key), pl.concat(hashes_of)
+def _merge_repetitions(sheet, key, prepared, hashes_of):
+    """Make rows of one key one row, where the first of them stands: a later non-empty value wins (CL-6.2).
+
+    Later is what comes later by the sheet's precedence, or else in the file.
+    """
+    hashed = pl.concat(hashes_of)
     repeated = hashed.is_duplicated()
     if not repeated.any():
         return
@@ -347,6 +375,8 @@ def _merge_repetitions(sheet, prepared, hashes_of):
             picked.append(rows.filter(mask).with_columns(chunk=number))
             prepared.chunks[number] = _packed(rows.filter(~mask))
     every = pl.concat(picked)
+    if sheet.precedence:
+        every = every.sort(*sheet.precedence, ROW)
     names = [name for name in every.columns if name not in (ROW, "chunk", *key)]
     so_far = every.with_columns(pl.col(names).forward_fill().over(key))
     before = so_far.with_columns(pl.col(names).shift(1).over(key))
@@ -358,7 +388,7 @@ def _merge_repetitions(sheet, prepared, hashes_of):
     prepared.merged, prepared.same = counted.row(0)
     prepared.rows -= prepared.merged + prepared.same
     single = so_far.group_by(key, maintain_order=True).agg(
-        pl.col(names).last(), pl.col(ROW).first(), pl.col("chunk").first()
+        pl.col(names).last(), pl.col(ROW).min(), pl.col("chunk").min()
     )
     for (number,), rows in single.group_by("chunk"):
         rest = _unpacked(prepared.chunks[number])
@@ -388,11 +418,12 @@ def _counts(sheet, prepared, chunks, started):
         "read": prepared.read,
         **{name: sum(chunk[name] for chunk in chunks) for name in ("added", "changed", "unchanged")},
         "merged": prepared.merged,
-        "same": prepared.same + sum(chunk.get("same", 0) for chunk in chunks),
+        "same": prepared.same + sum(chunk["same"] for chunk in chunks),
         "rejected_rows": refused[ROW].n_unique(),
         "rejected": _said(sheet, prepared.outline, refused),
         "warnings": _said(sheet, prepared.outline, prepared.warnings),
-        "unregistered": 0,
+        "unregistered": len({number for chunk in chunks for number in chunk["who"]}),
+        "unregistered_rows": sum(chunk["aside"] for chunk in chunks),
         "corrected": prepared.rules,
         "notes": prepared.outline.notes,
         "seconds": round(time.monotonic() - started, 2),
@@ -432,11 +463,14 @@ def preview(
     for packed in prepared.chunks:
         rows = _unpacked(packed)
         with transaction.atomic():
-            if sheet.events:
-                chunks.append(_event_counts(len(rows), sheet.store(actor, rows, timezone.now())))
+            if sheet.events:  # what they would do is known by doing it
+                trial = Load.objects.create(sheet=sheet.name, resource=sheet.resource, mode=mode, today=today)
+                chunks.append(_add_events(actor, sheet, trial, rows))
                 transaction.set_rollback(True)
             else:
-                chunks.append(_chunk_counts(merging.compare(actor, merging.Table(sheet), rows, mode)))
+                placed = sheet.place(actor, rows)
+                outcome = merging.compare(actor, merging.Table(sheet), placed.rows, mode)
+                chunks.append(_chunk_counts(rows, placed, outcome))
         done += len(rows)
         progress(done, prepared.rows)
     return _counts(sheet, prepared, chunks, started) | {"partial": not prepared.whole}
@@ -454,9 +488,14 @@ def undo(actor, sheet: Sheet, record: Load) -> dict:
         raise ValidationError("这次导入还没有结束或已经撤销，不能撤销")
     if record.created_at < timezone.now() - timedelta(days=UNDO_DAYS.value()):
         raise ValidationError(f"导入已超过 {UNDO_DAYS.value()} 天，不能撤销")
-    if not record.rows.exists():
+    if not sheet.has_brought(record):
         raise ValidationError("这次导入没有可以撤销的数据")
-    deleted, restored, left = merging.undo(actor, merging.Table(sheet), record)
+    _take_turn(sheet)
+    if sheet.events:
+        deleted, restored, left = sheet.take_back(actor, record)
+    else:
+        deleted, restored, left = merging.undo(actor, merging.Table(sheet), record)
+    sheet.forget_aside(record)
     sheet.after_load(deleted + restored)
     outcome = {"deleted": deleted, "restored": restored, "left": left}
     record.state, record.counts = Load.UNDONE, record.counts | {"undone": outcome}

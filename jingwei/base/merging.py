@@ -53,7 +53,8 @@ class Table:
         self.meta = sheet.model._meta
         self.name = connection.ops.quote_name(self.meta.db_table)
         self.pk = connection.ops.quote_name(self.meta.pk.column)
-        self.fields = {column.name: self.meta.get_field(column.name) for column in sheet.stored}
+        names = [*sheet.places, *(column.name for column in sheet.stored)]
+        self.fields = {name: self.meta.get_field(name) for name in names}
         self.written = self.fields | {name: self.meta.get_field(name) for name in sheet.derived}
 
     def columns(self, fields) -> str:
@@ -217,12 +218,40 @@ def _changed(sheet, table, known):
         _ID,
         # A row found by another of its documents keeps its own.
         *(pl.col(f"{name}__old").alias(name) for name in sheet.key),
-        *(pl.coalesce(name, f"{name}__old").alias(name) for name in open_names),
+        *overlay(sheet, old, open_names),
     )
     whole = _completed(sheet, merged)
     # What follows from other columns may overrule the cell that differed, such as a sex beside an ID number.
     really = pl.any_horizontal(whole[name].ne_missing(old[f"{name}__old"]) for name in names)
     return whole.filter(pl.select(really).to_series()) if len(whole) else whole
+
+
+def overlay(sheet: Sheet, known: pl.DataFrame, names) -> list[pl.Expr]:
+    """What columns of `known` (new values, stored ones as `<name>__old`) come out as (CL-6.3).
+
+    An empty value never overwrites a filled one; else the new value wins, unless its row comes before the
+    stored one by the sheet's precedence, or the sheet's rules keep the column.
+    """
+    weaker, kept = pl.lit(_comes_before(sheet, known)), sheet.kept()
+    filled = {name: [pl.coalesce(name, f"{name}__old"), pl.coalesce(f"{name}__old", name)] for name in names}
+    if not sheet.precedence:
+        return [filled[name][name in kept].alias(name) for name in names]
+    return [
+        pl.when(weaker | pl.lit(name in kept)).then(first).otherwise(last).alias(name)
+        for name, (last, first) in filled.items()
+    ]
+
+
+def _comes_before(sheet, known):
+    """Boolean: rows whose new values stand before the stored ones by the precedence; nothing stands first."""
+    stored = [name for name in known.columns if name.endswith("__old")]
+    olds = known.select(pl.col(name).alias(name.removesuffix("__old")) for name in stored)
+    before = pl.repeat(False, len(known), eager=True)
+    for rank in reversed(sheet.precedence):
+        new, old = known.select(rank).to_series(), olds.select(rank).to_series()
+        less = (new < old).fill_null(False) | (new.is_null() & old.is_not_null())
+        before = less | (new.eq_missing(old) & before)
+    return before
 
 
 def _completed(sheet, rows):
@@ -288,6 +317,7 @@ def _add(actor, table, record, added):
         ),
     )
     _require_in_scope(actor, table.sheet, ids.to_list())
+    _roll_up(table, added)
     table.sheet.on_add(ids.to_list())
 
 
@@ -331,6 +361,13 @@ def _change(actor, table, record, changed):
     if moves:
         sheet.on_change(actor, moves, f"导入：{record.file_name}"[:200])
     _require_in_scope(actor, sheet, changed[_ID].to_list())
+    _roll_up(table, frame)
+
+
+def _roll_up(table, stored):
+    """Tell the sheet the parents of rows as the table stores them."""
+    if table.sheet.parent:
+        table.sheet.roll_up(stored[table.fields[table.sheet.parent].column].unique().to_list())
 
 
 def _stored_columns(table, rows):
@@ -437,6 +474,8 @@ def undo(actor, table: Table, record: Load) -> tuple[int, int, list[dict]]:
                 [record.pk, changed],
             )
             moves = cursor.fetchall()
+        parents = _parents_of(table, [*added, *changed])
+        sheet.on_remove(added)
         assigned = ", ".join(f"{quote(f.column)} = old.{quote(f.column)}" for f in columns)
         with pghistory.context(name=actor.name, act="撤销导入"):
             cursor.execute(
@@ -445,6 +484,8 @@ def undo(actor, table: Table, record: Load) -> tuple[int, int, list[dict]]:
                 [timezone.now(), record.pk, changed],
             )
             cursor.execute(f"DELETE FROM {table.name} WHERE {pk} = ANY(%s)", [added])
+    if parents:
+        sheet.roll_up(parents)
     if moves:
         sheet.on_change(actor, moves, f"撤销导入：{record.file_name}"[:200])
     labels = {row.pk: str(row) for row in sheet.model.objects.filter(pk__in=reasons)}
@@ -454,6 +495,14 @@ def undo(actor, table: Table, record: Load) -> tuple[int, int, list[dict]]:
         if row in reasons
     ]
     return len(added), len(changed), left
+
+
+def _parents_of(table, ids):
+    """Ids of the parents of these rows, none for a sheet without."""
+    if not table.sheet.parent:
+        return []
+    rows = table.sheet.model._base_manager.filter(pk__in=ids)
+    return sorted(set(rows.values_list(table.fields[table.sheet.parent].attname, flat=True)))
 
 
 def _referred_to(model, ids):

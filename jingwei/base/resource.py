@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.models import Q
+from django.db.models.functions import Cast
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,13 @@ class Resource:
     def rows(self, actor, action="view"):
         """The one door to the table: the rows `actor` may use `action` on."""
         return self.model.objects.visible_to(actor, f"{self.name}.{action}").select_related(*self.related)
+
+    def loaded(self, load) -> Q:
+        """The rows that a load has added or changed, for the link from its result to the list."""
+        from jingwei.base.models import LoadRow
+
+        key = Cast("row", self.model._meta.pk)
+        return Q(pk__in=LoadRow.objects.filter(load=load).values(key=key))
 
     def counted(self, rows, days: dict[str, Any]):
         """`rows` with what they count between the days of the `Day` filters, {name: date}; for lists of counts."""

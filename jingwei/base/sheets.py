@@ -4,7 +4,7 @@
 sheet of one row (`clean_row`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from jingwei.base.access import Actor
 from jingwei.base.codes import CodeField
 from jingwei.base.columns import Context, Type
 from jingwei.base.fields import Sealed, SealedField
+from jingwei.base.models import Load
 from jingwei.base.reading import ROW, Wanted
 from jingwei.kit.column import Cleaned
 
@@ -26,6 +27,7 @@ from jingwei.kit.column import Cleaned
 class SheetColumn:
     """One column of a sheet: `name` of the value (a model field unless `stored=False`), heading, synonyms.
 
+    `carried`: though no field of the model, `Sheet.place` or `store` needs it.
     `lenient`: a value that is none is left out with a warning instead of refusing the row; the stored value
     stays as it was. `required`: an empty cell refuses the row.
     """
@@ -37,6 +39,42 @@ class SheetColumn:
     required: bool = False
     lenient: bool = False
     stored: bool = True
+    carried: bool = False
+
+
+MESSAGES = {ROW: pl.Int64, "column": pl.String, "reason": pl.String}
+
+
+def no_messages() -> pl.DataFrame:
+    """MESSAGES without a row."""
+    return pl.DataFrame(schema=MESSAGES)
+
+
+@dataclass
+class Placed:
+    """Rows of a chunk with what the sheet itself does not say (`Sheet.places`), and the rows left out.
+
+    `strangers` are rows of people in no register, `who` tells these apart: one number a person, in any order.
+    """
+
+    rows: pl.DataFrame
+    refused: pl.DataFrame = field(default_factory=no_messages)
+    strangers: pl.DataFrame = field(default_factory=pl.DataFrame)
+    who: Collection[int] = ()
+
+
+@dataclass
+class Stored:
+    """How many events of a chunk were added or changed, and how many were there already.
+
+    `same`: the same row came before, under no key; `unchanged`: what it is about has these values.
+    """
+
+    added: int
+    changed: int = 0
+    unchanged: int = 0
+    same: int = 0
+    refused: pl.DataFrame = field(default_factory=no_messages)
 
 
 class Sheet:
@@ -48,6 +86,9 @@ class Sheet:
     model: Any = None
     columns: Sequence[SheetColumn] = ()
     key: Sequence[str] = ()
+    identity: Sequence[str] = ()  # what makes rows of a file the same where only `place` tells the key
+    places: Sequence[str] = ()  # columns that `place` adds
+    precedence: Sequence[pl.Expr] = ()  # of rows of one key the last by these wins, else the later (CL-6.3)
     example: Mapping[str, str] = {}  # an example row of the template, by column name
     notes: Sequence[str] = ()  # sentences for the template
     derived: Sequence[str] = ()  # model fields that `derive` gives
@@ -55,7 +96,9 @@ class Sheet:
     watched: str = ""  # a column whose changes `on_change` is told
     elsewhere = "这条记录已在其他辖区登记，不能在此导入"  # refusal of a row that exists outside the scope
     save = None  # function (actor, obj, *, values): rows go in one by one, by the rules of the form
-    events = False  # rows are events, which have no key: `store` adds those that are not there yet
+    events = False  # rows are events: `store` adds those that are not there yet
+    parent = ""  # a foreign key whose rows show what hangs on them; `roll_up` brings them up to date
+    turns: Any = None  # a model that loads change besides: they take turns with those that load it
 
     def derive(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The columns `derived` of whole rows (stored values merged with new ones, all in clear).
@@ -65,16 +108,45 @@ class Sheet:
         """
         return rows.select()
 
-    def store(self, actor: Actor, rows: pl.DataFrame, at) -> int:
-        """Add the cleaned rows of a chunk that are not there yet, imported at the time `at`; how many these were.
+    def kept(self) -> Collection[str]:
+        """Columns in which a filled value stays, whatever a sheet says, by the rules in force (CL-6.3)."""
+        return ()
 
-        Only of a sheet of events; called in the chunk's transaction.
-        """
+    def conflicts(self) -> list[str]:
+        """Sentences for the import page: which of two differing values wins (CL-6.3)."""
+        return ["空单元格不会清除已有内容。"]
+
+    def place(self, actor: Actor, rows: pl.DataFrame) -> Placed:
+        """Find whose the cleaned rows of a chunk are. Called in a transaction."""
+        return Placed(rows)
+
+    def keep_aside(self, actor: Actor, record: Load, strangers: pl.DataFrame):
+        """Keep the rows of people in no register. Called in the chunk's transaction (CL-6.5)."""
+
+    def roll_up(self, parents: Sequence[int]):
+        """Bring these rows of `parent` up to date. Called in the transaction of a load or of its undoing."""
+
+    def store(self, actor: Actor, rows: pl.DataFrame, record: Load) -> Stored:
+        """Add the cleaned events of a chunk that are not there yet. Called in the chunk's transaction."""
         raise NotImplementedError
+
+    def has_brought(self, record: Load) -> bool:
+        """Whether there is anything left that taking the load back would change."""
+        return record.rows.exists()
+
+    def take_back(self, actor: Actor, record: Load) -> tuple[int, int, list[dict]]:
+        """Undo a load of events: rows deleted, rows restored, rows left {row, id, label, reason}."""
+        raise NotImplementedError
+
+    def forget_aside(self, record: Load):
+        """Undo `keep_aside`. Called in the transaction of the undoing."""
 
     def remark(self) -> str:
         """What the import page says about what is there already."""
         return ""
+
+    def on_remove(self, ids: Sequence[int]):
+        """A load's undoing is about to delete the rows with these ids. Called in its transaction."""
 
     def on_add(self, ids: Sequence[int]):
         """A load added the rows with these ids. Called in its transaction."""
@@ -93,6 +165,11 @@ class Sheet:
     def stored(self) -> list[SheetColumn]:
         """The columns that are model fields."""
         return [column for column in self.columns if column.stored]
+
+    @property
+    def carried(self) -> list[str]:
+        """Names of the columns of a cleaned file that go on to be stored."""
+        return [column.name for column in self.columns if column.stored or column.carried]
 
     def wanted(self) -> list[Wanted]:
         """The columns as the reader looks for them."""
@@ -117,9 +194,6 @@ class CleanedFrame:
     rules: dict[str, int] = field(default_factory=dict)
 
 
-MESSAGES = {ROW: pl.Int64, "column": pl.String, "reason": pl.String}
-
-
 def clean_frame(sheet: Sheet, raw: pl.DataFrame, context: Context, only: Sequence[str] = ()) -> CleanedFrame:
     """Clean and check all rows of `raw` (ROW and String columns named as the sheet's; missing ones empty).
 
@@ -142,12 +216,12 @@ def clean_frame(sheet: Sheet, raw: pl.DataFrame, context: Context, only: Sequenc
         if column.required:
             refused.append(_messages(rows, column.name, _missing(column, cleaned)))
     values = pl.DataFrame({ROW: rows, **context.done})
-    refused = pl.concat([pl.DataFrame(schema=MESSAGES), *refused])
+    refused = pl.concat([no_messages(), *refused])
     bad = refused[ROW].unique()
     return CleanedFrame(
         values=values.filter(~values[ROW].is_in(bad.implode())) if len(bad) else values,
         refused=refused.sort(ROW, maintain_order=True),
-        warnings=pl.concat([pl.DataFrame(schema=MESSAGES), *warned]).sort(ROW, maintain_order=True),
+        warnings=pl.concat([no_messages(), *warned]).sort(ROW, maintain_order=True),
         rules=rules,
     )
 

@@ -208,7 +208,7 @@ def show(request, resource, pk):
     if works:
         return render(request, "desk/import_running.html", context)
     if load.state != Load.DRAFT and load.state != Load.RUNNING:
-        return render(request, "desk/import_result.html", context | _result(request, load))
+        return render(request, "desk/import_result.html", context | _result(request, sheet, load))
     if not has_file(load):
         return render(request, "desk/import_expired.html", context)
     if load.state == Load.DRAFT and load.preview and "mapping" not in request.GET:
@@ -440,7 +440,7 @@ RULES = {
 }
 
 
-def _result(request, load):
+def _result(request, sheet, load):
     counts = load.counts
     which = "warnings" if "warnings" in request.GET else "rejected"
     said = Paginator(counts.get(which, []), SHOWN).get_page(request.GET.get("page"))
@@ -454,15 +454,15 @@ def _result(request, load):
         ],
         "summary": summary(load),
         "word": UNDO_WORD,
-        "may_undo": may_undo(load),
+        "may_undo": may_undo(sheet, load),
         "undo_until": load.created_at + timedelta(days=loading.UNDO_DAYS.value()),
     }
 
 
-def may_undo(load) -> bool:
+def may_undo(sheet, load) -> bool:
     """Whether there is something to take back, and still time for it."""
     in_time = load.created_at >= timezone.now() - timedelta(days=loading.UNDO_DAYS.value())
-    return in_time and load.state in (Load.DONE, Load.CANCELLED) and load.rows.exists()
+    return in_time and load.state in (Load.DONE, Load.CANCELLED) and sheet.has_brought(load)
 
 
 @require_POST
@@ -471,7 +471,7 @@ def undo(request, resource, pk):
     load = load_or_404(request, resource, pk)
     if request.POST.get("typed", "").strip() != UNDO_WORD:
         messages.error(request, f"没有撤销：请在框中输入“{UNDO_WORD}”两个字以确认。")
-    elif not may_undo(load):
+    elif not may_undo(sheet_or_404(resource), load):
         messages.error(request, "这次导入不能撤销：没有可撤销的数据，或已超过期限。")
     else:
         with transaction.atomic():

@@ -14,12 +14,11 @@ from functools import cached_property
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.models import Q
-from django.db.models.functions import Cast
 from django.http import QueryDict
 from django.utils import timezone
 
 from jingwei.base.fields import SealedField, reveal
-from jingwei.base.models import ListSetting, Load, LoadRow
+from jingwei.base.models import ListSetting, Load
 from jingwei.base.resource import Between
 from jingwei.desk.columns import ListColumn, columns_of, fetch, field_at, link_of, list_column, text
 from jingwei.desk.filters import Control, Question, control, label_of, shown_as
@@ -99,8 +98,7 @@ class Selection:
         self.sort = self._sort()
         self.load = self._load_asked()
         if self.load:
-            key = Cast("row", resource.model._meta.pk)
-            conditions.append(Q(pk__in=LoadRow.objects.filter(load=self.load).values(key=key)))
+            conditions.append(resource.loaded(self.load))
         conditions += [c.condition for c in self.controls if c.condition is not None]
         self.untabbed = self.everything.filter(self.search.condition, *conditions)
         if self.refusals:

@@ -13,6 +13,7 @@ from jingwei.base.saving import delete_record, save_record
 from jingwei.desk import jobs
 from jingwei.people.models import Dose, Person, Transfer
 from jingwei.people.queries import holder_of
+from jingwei.people.unregistered import let_wait_again, take_in
 
 # The task of the package that keeps the samples. It stands right of this one, so it is called by name.
 ROLL_UP_SAMPLES = "testing.roll_up"
@@ -43,9 +44,25 @@ def save_person(actor, person, *, values, version=None):
         raise
     if origin and person.region_id != origin:
         note_transfers(actor, [(person.pk, origin, person.region_id)], reason="修改登记信息")
-    if person.number != known_as:  # there may be samples of this number already
-        start_roll_up_of_samples([person.pk])
+    if person.number != known_as:
+        find_what_came_before([person.pk])
     return person
+
+
+def find_what_came_before(people):
+    """Give the people with these ids, who are registered now, the doses and samples of before (CL-6.5).
+
+    The samples are looked for when the transaction has ended.
+    """
+    roll_up_doses(take_in(people))
+    start_roll_up_of_samples(people)
+
+
+@transaction.atomic
+def delete_person(actor, person):
+    """Delete a person; whoever came by a sample or vaccination sheet is in no register again (CL-6.5)."""
+    let_wait_again([person.pk])
+    delete_record(actor, person, resource="people")
 
 
 @transaction.atomic
@@ -120,6 +137,8 @@ def delete_dose(actor, dose):
 
 def roll_up_doses(people):
     """Set the latest dose, by its number, of the people with these ids (CL-3.3)."""
+    if not people:
+        return
     latest = Dose.objects.filter(person=OuterRef("pk")).order_by("-dose")
     Person.objects.filter(pk__in=people).update(
         dose=Subquery(latest.values("dose")[:1]),

@@ -14,6 +14,7 @@ from jingwei.base.codes import CodeField
 from jingwei.base.columns import RESIDENT_ID
 from jingwei.base.fields import GramsField, SealedField
 from jingwei.base.models import Record
+from jingwei.directory.fields import RegionCodeField
 from jingwei.directory.models import Region
 
 BASIS = "《传染病防治法》及属地疫情防控职责"
@@ -181,6 +182,13 @@ class Person(Record):
             raise ValidationError({"region": "请选择到村或社区"})
 
 
+@pghistory.track(
+    pghistory.UpdateEvent("changed", row=pghistory.Old, level=pghistory.Statement),
+    pghistory.DeleteEvent("deleted", row=pghistory.Old, level=pghistory.Statement),
+    obj_field=pghistory.ObjForeignKey(
+        db_constraint=False, on_delete=models.DO_NOTHING, related_name="events"
+    ),
+)
 class Dose(Record):
     """One vaccination of one person (CL-3.3). The same dose number again is the same dose."""
 
@@ -400,3 +408,88 @@ class TallyChange(models.Model):
     sampled_at = models.DateTimeField(null=True)
 
     scope = Scope(region="region")
+
+
+class Unregistered(Record):
+    """Somebody of a sample or vaccination sheet who is in no register, once per uploading region (CL-6.5).
+
+    Samples wait in their own table under the number, doses in `UnregisteredDose`, until somebody registers
+    the person.
+    """
+
+    WAITING, REGISTERED, DISMISSED = "待处理", "已登记", "已忽略"
+
+    number = SealedField(
+        "证件号",
+        kind="number",
+        searchable=True,
+        purpose="核对和登记检测、接种名单中未在册的人员",
+        basis=BASIS,
+        keep="登记或忽略后一年",
+    )
+    doc_type = CodeField("证件类型", kind="证件类型", max_length=3, blank=True)
+    name = models.CharField("姓名", max_length=60, blank=True)
+    phone = SealedField(
+        "联系电话",
+        kind="phone",
+        searchable=True,
+        blank=True,
+        purpose="联系本人登记",
+        basis=BASIS,
+        keep="登记或忽略后一年",
+    )
+    source = models.CharField("来源", max_length=40)
+    place = models.CharField("采样点或接种单位", max_length=120, blank=True)
+    first_at = models.DateTimeField("最早检测或接种")
+    last_at = models.DateTimeField("最近检测或接种")
+    load = models.BigIntegerField("导入编号", null=True)  # the one that brought the person first
+    region = RegionCodeField("上报单位所在辖区", blank=True)
+    organisation = models.CharField("上报单位", max_length=120, blank=True)
+    state = models.CharField(
+        "状态",
+        max_length=10,
+        default=WAITING,
+        choices=[(s, s) for s in (WAITING, REGISTERED, DISMISSED)],
+    )
+    decided_by = models.CharField("处理人", max_length=80, blank=True)
+    decided_at = models.DateTimeField("处理时间", null=True)
+    reason = models.CharField("说明", max_length=200, blank=True)
+
+    scope = Scope(region="region")
+    internal = (*Record.internal, "load")
+
+    class Meta:
+        verbose_name = "未登记人员"
+        ordering = ["-last_at", "-id"]
+        constraints = [models.UniqueConstraint(fields=["number", "region"], name="each_unregistered_once")]
+        indexes = [
+            models.Index(fields=["region", "state", "-last_at"], name="unregistered_in_order"),
+            models.Index(fields=["load"], name="unregistered_by_load"),
+        ]
+
+    def __str__(self):
+        return self.name or str(self.number)
+
+
+class UnregisteredDose(models.Model):
+    """A dose of somebody in no register; it becomes a `Dose` with the person (CL-6.5)."""
+
+    unregistered = models.ForeignKey(Unregistered, models.CASCADE, related_name="doses")
+    dose = models.PositiveSmallIntegerField("接种针次")
+    vaccine = models.CharField("疫苗名称", max_length=60, blank=True)
+    on = models.DateField("接种日期")
+    unit = models.CharField("接种单位", max_length=120, blank=True)
+    load = models.BigIntegerField("导入编号", null=True, db_index=True)
+    sheet_row = models.IntegerField("行号")
+
+    objects = Rows.as_manager()
+    scope = Scope(region="unregistered__region")
+
+    class Meta:
+        verbose_name = "未登记人员的接种"
+        constraints = [
+            models.UniqueConstraint(fields=["unregistered", "dose"], name="each_unregistered_dose_once")
+        ]
+
+    def __str__(self):
+        return f"{self.unregistered} 第{self.dose}针"

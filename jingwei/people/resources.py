@@ -24,10 +24,10 @@ from jingwei.base.resource import (
     YesNo,
 )
 from jingwei.directory.models import Region as RegionRow
-from jingwei.people import actions, duplicates, merges, review
-from jingwei.people.models import LATEST, Dose, DuplicatePair, Merge, Person, Transfer
+from jingwei.people import actions, duplicates, merges, registering, review
+from jingwei.people.models import LATEST, Dose, DuplicatePair, Merge, Person, Transfer, Unregistered
 from jingwei.people.queries import CONDITIONS, aged, household_of, place
-from jingwei.people.sheets import RosterSheet
+from jingwei.people.sheets import RosterSheet, VaccinationSheet
 
 
 def age(person):
@@ -242,13 +242,17 @@ class PersonResource(Resource):
             )
             raise ValidationError({"number": said}) from None
 
+    def delete(self, actor, obj):
+        return actions.delete_person(actor, obj)
+
 
 class DoseResource(Resource):
     name = "doses"
     label = "疫苗接种记录"
     icon = "vaccine"
     model = Dose
-    actions = ("view", "change", "delete", "export")
+    sheet = VaccinationSheet
+    actions = ("view", "change", "delete", "import", "export")
     fields = ["dose", "vaccine", "on", "unit"]
     readonly = ["person"]
     columns = [
@@ -428,9 +432,77 @@ class MergeResource(Resource):
         return merges.merges_of(actor, action).select_related(*self.related)
 
 
+class UnregisteredResource(Resource):
+    name = "unregistered"
+    label = "未登记人员"
+    icon = "user-plus"
+    model = Unregistered
+    actions = ("view", "export")
+    readonly = [
+        *("name", "doc_type", "number", "phone", "source", "place", "first_at", "last_at", "region"),
+        *("organisation", "state", "reason", "decided_by", "decided_at"),
+    ]
+    columns = [
+        *("name", "number", "phone", "source", "place", "last_at", "organisation", "state", "reason"),
+        *("doc_type", "first_at", "decided_by", "decided_at"),
+    ]
+    hidden = ["reason", "doc_type", "first_at", "decided_by", "decided_at"]
+    order = ["-last_at", "-pk"]
+    tabs = [Tab(state, Q(state=state)) for state, _ in Unregistered._meta.get_field("state").choices]
+    filters = [
+        Region("region", "上报辖区"),
+        Choice("state"),
+        Between("last_at"),
+        Contains("name"),
+        Exact("number"),
+        Exact("phone"),
+        Contains("place"),
+        Exact("source"),
+    ]
+    search = ["name", "number", "phone", "place"]
+    search_hint = "姓名、证件号、电话、采样点"
+    figures = [Figure("待登记的人员", "tab=0", waits=True)]
+    verbs = [
+        Verb(
+            "register",
+            "登记",
+            registering.register,
+            form={
+                "region": CommunityField(label="登记到", empty_label="请选择村或社区"),
+                "doc_type": forms.CharField(
+                    label="证件类型",
+                    max_length=20,
+                    required=False,
+                    help_text="名单中没有证件类型、证件号也不是身份证号时填写，如“普通护照”",
+                ),
+                "address": forms.CharField(label="居住地", max_length=200, required=False),
+            },
+            offered=lambda entry: entry.state == Unregistered.WAITING,
+            note="按检测、接种名单中的姓名、证件号和电话登记为在册人员；名单中的检测和接种记录归到本人名下。",
+        ),
+        Verb(
+            "dismiss",
+            "忽略",
+            registering.dismiss,
+            form={"reason": forms.CharField(label="原因", max_length=200)},
+            offered=lambda entry: entry.state == Unregistered.WAITING,
+            note="不登记为在册人员，如外来办事、已离开；以后导入的名单里再出现也不再提示。",
+        ),
+        Verb(
+            "reopen",
+            "重新处理",
+            registering.reopen,
+            offered=lambda entry: entry.state == Unregistered.DISMISSED,
+            note="撤回“忽略”，重新列为待处理。",
+        ),
+    ]
+    empty = "没有未登记的人员。导入核酸检测或疫苗接种样表后，不在册的人员列在这里。"
+
+
 RESOURCES = [
     PersonResource(),
     DoseResource(),
+    UnregisteredResource(),
     TransferResource(),
     DuplicateResource(),
     MergeResource(),

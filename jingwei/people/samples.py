@@ -1,16 +1,17 @@
 """One valid row per model, for tests and the shared suite."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 
 import polars as pl
+from django.utils import timezone
 
 from jingwei.base.access import platform_actor
 from jingwei.base.columns import Context
 from jingwei.base.sheets import clean_row
 from jingwei.kit.idcard import check_digits
 from jingwei.people import merges
-from jingwei.people.models import Dose, DuplicatePair, Merge, Person, PersonAlias, Transfer
+from jingwei.people.models import Dose, DuplicatePair, Merge, Person, PersonAlias, Transfer, Unregistered
 from jingwei.people.sheets import RosterSheet
 
 VILLAGE = "990101001001"
@@ -76,6 +77,22 @@ def merge() -> Merge:
     return merges.merge(platform_actor("样例"), pair, keep=pair.first_id, taken=())
 
 
+def unregistered() -> Unregistered:
+    seen = timezone.now() - timedelta(days=1)
+    return Unregistered.objects.create(
+        number=number("19910101"),
+        doc_type="111",
+        name="外来样例",
+        phone="16000000002",
+        source="核酸检测样表",
+        place="安平街道上埔社区采样点",
+        first_at=seen,
+        last_at=seen,
+        region=VILLAGE,
+        organisation="上埔社区居民委员会",
+    )
+
+
 SAMPLES = {
     Person: person,
     Dose: dose,
@@ -83,4 +100,5 @@ SAMPLES = {
     PersonAlias: alias,
     DuplicatePair: duplicate_pair,
     Merge: merge,
+    Unregistered: unregistered,
 }

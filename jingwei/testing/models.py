@@ -7,6 +7,8 @@ from jingwei.base.access import Rows, Scope
 from jingwei.base.fields import SealedField
 from jingwei.directory.fields import RegionCodeField
 
+PENDING = "待出"  # the result of a sample that has none yet
+
 
 class Sample(models.Model):
     """One swab of one person at one test point (采样/核酸检测记录).
@@ -27,15 +29,59 @@ class Sample(models.Model):
     result = models.CharField("检测结果", max_length=10, blank=True)
     result_at = models.DateTimeField("检测时间", null=True)
     received_at = models.DateTimeField("入库时间", default=timezone.now)
+    load = models.BigIntegerField("导入编号", null=True)  # the one that wrote the row last
 
     objects = Rows.as_manager()
     scope = Scope(region="region")
-    internal = ("region", "pk")
+    internal = ("region", "pk", "load")
 
     class Meta:
         verbose_name = "核酸检测"
         ordering = ["-sampled_at"]
-        indexes = [models.Index(fields=["region", "sampled_at"], name="samples_by_region")]
+        indexes = [
+            models.Index(fields=["region", "sampled_at"], name="samples_by_region"),
+            models.Index(fields=["load"], name="samples_by_load"),
+        ]
 
     def __str__(self):
         return f"{self.name} {self.sampled_at:%Y-%m-%d %H:%M}"
+
+
+class SampleBefore(models.Model):
+    """A sample as it was before a load changed it: its history, and what undoing that load needs (CL-6.3)."""
+
+    number = SealedField(
+        "证件号",
+        kind="number",
+        searchable=True,
+        purpose="核对被替换的结果",
+        basis="疫情防控检测服务",
+        keep="两年",
+    )
+    sampled_at = models.DateTimeField("采样时间")
+    point = models.CharField("采样点名称", max_length=120)
+    region = RegionCodeField("受检人所在村/社区", blank=True)
+    name = models.CharField("受检人", max_length=60, blank=True)
+    institution = models.CharField("检测机构", max_length=120, blank=True)
+    result = models.CharField("检测结果", max_length=10, blank=True)
+    result_at = models.DateTimeField("检测时间", null=True)
+    load = models.BigIntegerField("导入编号", null=True)  # the one that had written these values
+    replaced_by = models.BigIntegerField("替换它的导入", null=True)
+    replaced_at = models.DateTimeField("替换时间", default=timezone.now)
+    by_name = models.CharField("操作员", max_length=80, blank=True)
+
+    objects = Rows.as_manager()
+    scope = Scope(region="region")
+    internal = ("id", "region", "load", "replaced_by")
+
+    class Meta:
+        verbose_name = "被替换的检测结果"
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["number", "sampled_at"], name="samples_before"),
+            models.Index(fields=["replaced_by"], name="samples_before_load"),
+            models.Index(fields=["load"], name="samples_before_by_load"),
+        ]
+
+    def __str__(self):
+        return f"{self.name} {timezone.localtime(self.sampled_at):%Y-%m-%d %H:%M}"

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from jingwei.base.partitions import ensure_months
 from jingwei.people.samples import person
-from jingwei.testing.models import Sample
+from jingwei.testing.models import Sample, SampleBefore
 
 
 def sample() -> Sample:
@@ -24,4 +24,10 @@ def sample() -> Sample:
     )
 
 
-SAMPLES = {Sample: sample}
+def sample_before() -> SampleBefore:
+    now = sample()
+    copied = {name: getattr(now, name) for name in ("number", "sampled_at", "point", "region", "name")}
+    return SampleBefore.objects.create(**copied, result="待出", by_name="样例")
+
+
+SAMPLES = {Sample: sample, SampleBefore: sample_before}

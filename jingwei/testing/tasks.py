@@ -4,12 +4,10 @@ from procrastinate.contrib.django import app
 
 from jingwei.people.actions import ROLL_UP_SAMPLES
 from jingwei.people.models import Person
-from jingwei.people.queries import numbers_of
-from jingwei.testing.actions import roll_up_samples
+from jingwei.testing.actions import find_samples_of
 
 
 @app.task(name=ROLL_UP_SAMPLES)
 def roll_up(people):
     """Work out the latest samples of the people with these ids anew."""
-    found = Person.objects.filter(pk__in=people).prefetch_related("aliases")
-    roll_up_samples([number.blob() for person in found for number in numbers_of(person)])
+    find_samples_of(Person.objects.filter(pk__in=people).prefetch_related("aliases"))
