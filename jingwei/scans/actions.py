@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
 import polars as pl
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -125,8 +125,10 @@ class Chosen:
 
 
 def count_scans(actor, chosen: Chosen) -> int:
-    """How many scans `chosen` takes in, of those the actor may erase."""
-    return Scan.objects.visible_to(actor, "scans.erase").filter(chosen.condition).count()
+    """How many scans `chosen` takes in. PermissionDenied for who does not reach every scan."""
+    if not actor.data_scope("scans.erase").everything:
+        raise PermissionDenied("批量删除涉及全部场所的扫码记录，须由数据范围为“全部”的账号办理")
+    return Scan.objects.filter(chosen.condition).count()
 
 
 # Deleted scans are counted off their days in the same statement.

@@ -67,6 +67,13 @@ class ScanQueryResource(Resource):
     label = "扫码进场信息查询"
     icon = "search"
     model = Scan
+    related = ["venue__regulator"]
+    sections = [
+        ("场所", [*("venue_code", "venue_name", "kind", "city", "street", "manager"), "regulator"]),
+        ("被采集人", ["name", "number", "phone", "position"]),
+        ("采集", ["collected_at", "result", "test_result", "tested_at", "health_code"]),
+        ("导入", ["importer", "imported_at"]),
+    ]
     actions = ("view", "export")
     readonly = [*SOURCE, "importer", "imported_at"]
     columns = [

@@ -6,7 +6,7 @@ import polars as pl
 from django.utils import timezone
 
 from jingwei.base.columns import Text, Time, Type
-from jingwei.base.sheets import Sheet, SheetColumn
+from jingwei.base.sheets import Sheet, SheetColumn, Stored
 from jingwei.kit.column import Cleaned
 from jingwei.places.models import CODE_LENGTH
 from jingwei.scans.actions import late_data, store_scans
@@ -59,8 +59,9 @@ class ScanSheet(Sheet):
     notes = ["省平台导出的内容原样存入；同一行再次导入会被认出，不重复计数。"]
     example = {"venue_code": "KP000001", "venue_name": "示例超市", "collected_at": "2026-03-01 09:30:00"}
 
-    def store(self, actor, rows, at):
-        return store_scans(actor, rows, at)
+    def store(self, actor, rows, record):
+        added = store_scans(actor, rows, record.created_at)
+        return Stored(added, same=len(rows) - added)
 
     def remark(self):
         latest = newest()

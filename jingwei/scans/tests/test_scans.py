@@ -1,0 +1,295 @@
+"""Scans are kept as they came, counted on their days, and deleted for good (KP-3, KP-4, KP-5)."""
+
+import csv
+from datetime import date, datetime
+from random import Random
+
+import pytest
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import connection
+from django.utils import timezone
+
+from jingwei.base import loading
+from jingwei.base.models import Job, LogEntry
+from jingwei.desk import jobs, tasks
+from jingwei.desk.lists import key_text
+from jingwei.places.models import Venue, VenueDay
+from jingwei.places.samples import venue
+from jingwei.scans.actions import COLLECTED, IMPORTED, NIGHT, Chosen, compare_venues, erase_scans, recount
+from jingwei.scans.models import Scan
+from jingwei.scans.samples import scan
+from jingwei.scans.sheets import ScanSheet
+
+pytestmark = pytest.mark.django_db
+HEADINGS = ["公共场所ID", "公共场所", "被采集人身份证", "被采集人", "联系电话", "采集时间"]
+
+
+@pytest.fixture
+def load(venueops, tmp_path):
+    """A function that imports rows as the operating unit."""
+
+    def load(*rows, encoding="utf-8", **options):
+        path = tmp_path / "扫码.csv"
+        with open(path, "w", encoding=encoding, newline="") as file:
+            csv.writer(file).writerows([HEADINGS, *rows])
+        return loading.load(venueops.actor, ScanSheet(), path, **options)
+
+    return load
+
+
+def at(text):
+    return timezone.make_aware(datetime.fromisoformat(text))
+
+
+def counts():
+    return {(d.venue_code, str(d.day)): d.count for d in VenueDay.objects.filter(count__gt=0)}
+
+
+def recounted():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT venue_code, (collected_at AT TIME ZONE 'Asia/Shanghai')::date::text, count(*)"
+            " FROM scans_scan GROUP BY 1, 2"
+        )
+        return {(code, day): number for code, day, number in cursor.fetchall()}
+
+
+# --- loading ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("KP-3.1")
+def test_cells_are_kept_as_they_stand_and_nothing_is_dropped(load, venueops):
+    row = ["S1", " 甲 超市 ", "不是号码x", "林  敏", "tel:none", "2026-11-01 09:30:00"]
+    outcome = load(row).counts
+    assert (outcome["added"], outcome["rejected"], outcome["warnings"]) == (1, [], [])
+    kept = Scan.objects.get()
+    assert [kept.venue_name, kept.number.clear(), kept.name, kept.phone.clear()] == row[1:5]
+    assert kept.importer == venueops.operator.name
+
+
+@pytest.mark.req("KP-3.1", "KP-P2")
+def test_the_same_row_again_is_one_row_and_said_so(load):
+    rows = [["S1", "甲", "", "林敏", "", "2026-11-01 09:30:00"]] * 2
+    other = ["S1", "甲", "", "林敏", "13800000000", "2026-11-01 09:30:00"]
+    first = load(*rows, other).counts
+    assert (first["added"], first["same"], first["changed"], first["unchanged"]) == (2, 1, 0, 0)
+    again = load(*rows, other, encoding="gb18030").counts
+    assert (again["added"], again["same"]) == (0, 3)
+    assert counts() == {("S1", "2026-11-01"): 2} == recounted()
+
+
+@pytest.mark.req("KP-3.1")
+def test_midnight_and_the_last_second_count_for_their_own_day(load):
+    load(
+        ["S1", "", "", "甲", "", "2026-10-31 23:59:59"],
+        ["S1", "", "", "乙", "", "2026-11-01 00:00:00"],
+        ["S1", "", "", "丙", "", "2026-11-01 23:59:59"],
+    )
+    assert counts() == {("S1", "2026-10-31"): 1, ("S1", "2026-11-01"): 2}
+
+
+@pytest.mark.req("KP-3.1")
+def test_a_row_without_venue_or_time_is_reported_and_the_others_are_kept(load):
+    outcome = load(
+        ["", "", "", "甲", "", "2026-11-01 09:30:00"],
+        ["S1", "", "", "乙", "", "昨天"],
+        ["S1", "", "", "丙", "", ""],
+        ["S1", "", "", "丁", "", "2026-11-01 09:30:00"],
+    ).counts
+    assert [(said["row"], said["column"]) for said in outcome["rejected"]] == [
+        (2, "公共场所ID"),
+        (3, "采集时间"),
+        (4, "采集时间"),
+    ]
+    assert outcome["added"] == Scan.objects.count() == 1
+
+
+@pytest.mark.req("KP-3.1")
+def test_the_import_page_tells_the_newest_collecting_time(venueops, load):
+    assert "还没有扫码记录" in venueops.client.get("/scans/import/").content.decode()
+    load(["S1", "", "", "甲", "", "2026-11-01 09:30:15"])
+    assert "2026-11-01 09:30:15" in venueops.client.get("/scans/import/").content.decode()
+
+
+@pytest.mark.req("KP-3.1")
+def test_a_preview_stores_nothing_and_a_load_of_scans_is_not_undone(venueops, load, tmp_path):
+    done = load(["S1", "", "", "甲", "", "2026-11-01 09:30:15"])
+    said = loading.preview(venueops.actor, ScanSheet(), tmp_path / "扫码.csv")
+    assert (said["added"], said["same"]) == (0, 1)
+    assert Scan.objects.count() == 1
+    with pytest.raises(ValidationError, match="没有可以撤销的数据"):
+        loading.undo(venueops.actor, ScanSheet(), done)
+
+
+# --- counters ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("KP-3.3", "KP-5.1", "KP-P2")
+def test_after_any_loads_and_deletions_the_counters_are_what_a_recount_gives(load, venueops):
+    chance = Random(7)
+    for step in range(6):
+        rows = [
+            [
+                f"S{chance.randrange(3)}",
+                "",
+                "",
+                f"人{step}{n}",
+                "",
+                f"2026-{chance.choice(['09', '10', '11'])}-"
+                f"{chance.randrange(1, 29):02d} {chance.choice(['00:00:00', '12:30:00', '23:59:59'])}",
+            ]
+            for n in range(40)
+        ]
+        load(*rows)
+        low, high = sorted(
+            f"2026-{chance.choice(['09', '10', '11'])}-{chance.randrange(1, 29):02d}" for _ in "ab"
+        )
+        chosen = Chosen(COLLECTED, at(low), at(f"{high} 06:00"), chance.choice(["", "", "S1"]))
+        number = Scan.objects.filter(chosen.condition).count()
+        assert erase_scans(venueops.actor, chosen, expected=number) == number
+        assert not Scan.objects.filter(chosen.condition).exists()
+        assert counts() == recounted()
+    assert recount(NIGHT) == 0
+
+
+@pytest.mark.req("KP-5.1")
+def test_the_nightly_recount_repairs_a_wrong_counter(load):
+    load(["S1", "", "", "甲", "", "2026-11-01 09:30:00"], ["S1", "", "", "乙", "", "2026-11-02 09:30:00"])
+    VenueDay.objects.filter(day="2026-11-01").update(count=9)
+    assert recount(NIGHT) == 1
+    assert counts() == recounted()
+    assert LogEntry.objects.filter(act="更正日扫码量").exists()
+    assert recount(NIGHT) == 0
+
+
+# --- deleting for good ------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("KP-3.3", "KP-P4")
+def test_a_whole_month_goes_at_once_and_its_neighbours_stay(load, venueops):
+    load(
+        ["S1", "", "", "甲", "", "2026-09-30 23:59:59"],
+        ["S1", "", "", "乙", "", "2026-10-01 00:00:00"],
+        ["S1", "", "", "丙", "", "2026-10-31 23:59:59"],
+        ["S1", "", "", "丁", "", "2026-11-01 00:00:00"],
+    )
+    erase_scans(venueops.actor, Chosen(COLLECTED, at("2026-10-01"), at("2026-11-01")), expected=2)
+    assert set(Scan.objects.values_list("name", flat=True)) == {"甲", "丁"}
+    assert counts() == recounted() == {("S1", "2026-09-30"): 1, ("S1", "2026-11-01"): 1}
+    [entry] = LogEntry.objects.filter(resource="scans", act="批量删除")
+    assert (entry.detail, entry.login) == ({"count": 2, "months": 1}, "venueops")
+    assert "2026-10-01 00:00:00 至 2026-11-01 00:00:00" in entry.label
+
+
+@pytest.mark.req("KP-3.3")
+def test_what_one_import_brought_goes_by_its_time_of_import(load, venueops):
+    load(["S1", "", "", "甲", "", "2026-11-01 09:30:00"])
+    Scan.objects.update(imported_at=at("2026-11-01 10:00"))
+    load(["S1", "", "", "乙", "", "2026-11-01 09:31:00"])
+    chosen = Chosen(IMPORTED, at("2026-11-01 10:00"), at("2026-11-01 10:01"))
+    erase_scans(venueops.actor, chosen, expected=1)
+    assert Scan.objects.get().name == "乙"
+    assert counts() == {("S1", "2026-11-01"): 1}
+
+
+@pytest.mark.req("KP-3.3", "P-1.6")
+def test_nobody_deletes_what_was_not_counted_or_is_out_of_reach(load, venueops, regulator):
+    load(["S1", "", "", "甲", "", "2026-11-01 09:30:00"])
+    chosen = Chosen(COLLECTED, at("2026-11-01"), at("2026-11-02"))
+    with pytest.raises(ValidationError, match="由 2 条变为 1 条"):
+        erase_scans(venueops.actor, chosen, expected=2)
+    with pytest.raises(PermissionDenied):
+        erase_scans(regulator.actor, chosen, expected=1)
+    assert Scan.objects.count() == 1
+
+
+@pytest.mark.req("KP-3.3", "P-6.3")
+def test_the_page_counts_first_and_deletes_when_the_number_is_typed(load, venueops, regulator):
+    load(*[["S1", "", "", f"人{n}", "", "2026-11-01 09:30:00"] for n in range(3)])
+    assert regulator.client.get("/scan-erasure/").status_code == 403
+    asked = {"by": COLLECTED, "first": "2026-11-01T00:00:00", "last": "2026-11-01T23:59:59", "venue_code": ""}
+    page = venueops.client.post("/scan-erasure/", asked)
+    assert page.context["number"] == 3 and Scan.objects.count() == 3
+    page = venueops.client.post("/scan-erasure/", asked | {"typed": "2"})
+    assert "请输入要删除的条数 3" in page.content.decode()
+    assert not Job.objects.filter(kind="erase-scans").exists()
+    assert venueops.client.post("/scan-erasure/", asked | {"typed": "3"}).status_code == 302
+    job = Job.objects.get(kind="erase-scans")
+    jobs.run({name: kind.work for name, kind in tasks.KINDS.items()}, job.pk)
+    job.refresh_from_db()
+    assert (job.state, job.message) == (Job.DONE, "已删除扫码记录 3 条。")
+    assert not Scan.objects.exists() and counts() == {}
+
+
+@pytest.mark.req("KP-3.3")
+def test_a_span_that_ends_before_it_begins_is_refused_in_words(venueops):
+    asked = {"by": COLLECTED, "first": "2026-11-02T00:00:00", "last": "2026-11-01T00:00:00", "venue_code": ""}
+    assert "不能晚于" in venueops.client.post("/scan-erasure/", asked).content.decode()
+
+
+# --- who sees them, the night -----------------------------------------------------------------------------
+
+
+@pytest.mark.req("KP-3.4", "KP-4.1", "P-1.6")
+def test_scans_belong_to_the_regulator_of_their_venue(venueops, regulator, regulator2):
+    made, stray, unknown = scan(), scan(venue(regulator=None)), scan(venue_code="NONE")
+    assert {row.pk for row in venueops.client.get("/scan-query/").context["page"].rows} == {
+        *(made.pk, stray.pk, unknown.pk)
+    }
+    assert [row.pk for row in regulator.client.get("/scan-query/").context["page"].rows] == [made.pk]
+    assert not regulator2.client.get("/scan-query/").context["page"].rows
+    for persona in (regulator, regulator2):
+        assert persona.client.get("/scans/").status_code == 403
+    assert "空" in venueops.client.get("/scan-query/").content.decode()
+    for row in (made, unknown):
+        assert venueops.client.get(f"/scan-query/{key_text(row)}/").status_code == 200
+
+
+@pytest.mark.req("KP-4.1")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("number", "990101198001010034"),
+        ("phone", "16000000001"),
+        ("street", "安平街道"),
+        ("result", "正常"),
+        ("health_code", "绿码"),
+        ("kind", "超市"),
+        ("collected_at__from", "2026-11-01"),
+    ],
+)
+def test_scans_are_found_by_every_condition(venueops, name, value):
+    made = scan(collected_at=datetime(2026, 11, 1, 9, 30))
+    scan(
+        number="x",
+        phone="y",
+        street="z",
+        result="异常",
+        health_code="红码",
+        kind="药店",
+        collected_at=datetime(2026, 10, 1, 9, 30),
+    )
+    found = venueops.client.get("/scan-query/", {name: value}).context["page"].rows
+    assert [row.pk for row in found] == [made.pk]
+
+
+@pytest.mark.req("KP-1.4")
+def test_unknown_venues_are_registered_once_with_what_the_latest_scan_says(load):
+    load(
+        ["N1", "旧名", "", "甲", "", "2026-11-01 09:30:00"],
+        ["N1", "新名", "", "乙", "", "2026-11-02 09:30:00"],
+    )
+    assert (compare_venues(NIGHT), compare_venues(NIGHT)) == (1, 0)
+    made = Venue.objects.get(code="N1")
+    assert (made.name, made.regulator, made.city) == ("新名", None, "安澜区")
+
+
+@pytest.mark.req("KP-5.1")
+def test_the_page_of_a_venue_shows_its_days(regulator, regulator2):
+    place = venue()
+    VenueDay.objects.create(venue_code=place.code, day=date(2026, 11, 1), count=1234)
+    address = f"/scan-statistics/{place.pk}/?from=2026-10-31&to=2026-11-02"
+    answer = regulator.client.get(address)
+    assert [(str(d.day), d.count) for d in answer.context["days"]][1] == ("2026-11-01", 1234)
+    assert regulator2.client.get(address).status_code == 404
+    assert "日期无法识别" in regulator.client.get(f"/scan-statistics/{place.pk}/?from=x").content.decode()
