@@ -1,7 +1,7 @@
 """Model fields for personal data: sealed in the database, masked on sight, registered (P-4, SEC-17)."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import polars as pl
@@ -220,6 +220,15 @@ def reveal(values: Iterable[Sealed | None]) -> None:
         texts = provider().decrypt(sealing, [value._blob for value in group])
         for value, text in zip(group, texts, strict=True):
             value._clear = text
+
+
+def show(field: SealedField, stored: Sequence[bytes | None], *, clear=False) -> list[str]:
+    """What cells show of the stored values of a column: masked unless `clear`, "" where there is nothing."""
+    texts = provider().decrypt(field.sealing, stored)
+    if clear:
+        return [text or "" for text in texts]
+    masked = _MASKS[field.kind]
+    return [masked(text) if text else "" for text in texts]
 
 
 def bulk_reveal(instances: Iterable[models.Model], field_names: Iterable[str]) -> None:

@@ -96,9 +96,9 @@ class Where(Filter):
 class Column:
     """A column that is no plain field: heading and value of a row. `order` names the field it sorts by.
 
-    `needs` are the model fields `value` reads, paths over foreign keys included, so that lists fetch just
-    these. A Sealed value is shown masked like a plain personal field. `row.position` is the row's place in the
-    whole list, counted from 1.
+    `needs` are the model fields `value` reads, paths over foreign keys included: lists fetch just these, and
+    exports ask only once about rows that agree in all of them. A Sealed value is shown masked like a plain
+    personal field.
     """
 
     name: str
@@ -106,6 +106,11 @@ class Column:
     value: Callable[[Any], Any]
     order: str = ""
     needs: Sequence[str] = ()
+
+
+def position(row) -> int:
+    """The value of a Column for the row's place in the whole list, counted from 1."""
+    return row.position
 
 
 @dataclass(frozen=True)

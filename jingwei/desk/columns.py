@@ -32,22 +32,31 @@ def field_at(model, path):
 
 @dataclass(frozen=True)
 class ListColumn:
-    """One column: heading, the model field it sorts by ("" for none) and the fields it reads."""
+    """One column: heading, the model field it sorts by ("" for none) and the fields it reads.
+
+    `shown` says what a field of the row's own table shows, given its value alone; None for what is worked out
+    or stands in another table.
+    """
 
     name: str
     heading: str
     order: str
     needs: tuple[str, ...]
     read: Callable[[Any], Any]
+    shown: Callable[[Any], Any] | None = None
 
     def value(self, row, clear=False):
         """What the cell holds: text, number, date, naive local time; personal ones masked unless `clear`."""
-        value = self.read(row)
-        if isinstance(value, Sealed):
-            return value.clear() if clear else value.masked()
-        if isinstance(value, datetime) and timezone.is_aware(value):
-            return timezone.make_naive(value)
-        return "" if value is None else value
+        return cell(self.read(row), clear)
+
+
+def cell(value, clear=False):
+    """A value as a cell holds it."""
+    if isinstance(value, Sealed):
+        return value.clear() if clear else value.masked()
+    if isinstance(value, datetime) and timezone.is_aware(value):
+        return timezone.make_naive(value)
+    return "" if value is None else value
 
 
 def text(value) -> str:
@@ -59,22 +68,29 @@ def text(value) -> str:
     return str(value)
 
 
-def reader(field) -> Callable[[Any], Any]:
-    """How a field's value is shown: labels of codes and choices, 是/否, the name of what it refers to."""
-    name = field.name
+def wording(field) -> Callable[[Any], Any]:
+    """How a field's value is shown: labels of codes and choices, 是/否."""
     if isinstance(field, CodeField):
-        return lambda row: codes.labels(field.dictionary).get(getattr(row, name), getattr(row, name))
+        return lambda value: codes.labels(field.dictionary).get(value, value)
     if isinstance(field, models.BooleanField):
-        return lambda row: {True: "是", False: "否"}.get(getattr(row, name), "")
+        return lambda value: {True: "是", False: "否"}.get(value, "")
+    if isinstance(field, ArrayField):
+        return lambda value: "、".join(value or ())
+    if field.choices:
+        labels = dict(field.flatchoices)
+        return lambda value: labels.get(value, "")
+    return lambda value: value
+
+
+def reader(field) -> Callable[[Any], Any]:
+    """What a row shows of a field: its value, or the name of what it refers to."""
+    name = field.name
     if isinstance(field, models.ForeignKey):
         return lambda row: "" if getattr(row, field.attname) is None else str(getattr(row, name))
     if isinstance(field, models.ManyToManyField):
         return lambda row: "、".join(str(other) for other in getattr(row, name).all())
-    if isinstance(field, ArrayField):
-        return lambda row: "、".join(getattr(row, name) or ())
-    if field.choices:
-        return lambda row: dict(field.flatchoices).get(getattr(row, name), "")
-    return lambda row: getattr(row, name)
+    shown = wording(field)
+    return lambda row: shown(getattr(row, name))
 
 
 def list_column(model, declared) -> ListColumn:
@@ -101,6 +117,7 @@ def list_column(model, declared) -> ListColumn:
         declared if sortable else "",
         (declared,),
         read_path if path else read,
+        None if path or field.is_relation else wording(field),
     )
 
 

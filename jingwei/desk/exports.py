@@ -21,12 +21,12 @@ from jingwei.base import audit
 from jingwei.base.fields import personal_fields
 from jingwei.base.models import Job
 from jingwei.desk import files, jobs
+from jingwei.desk.cells import cells
 from jingwei.desk.guard import require
-from jingwei.desk.lists import Selection, key_text, with_keys
+from jingwei.desk.lists import CHUNK, Selection, key_text, with_keys
 from jingwei.desk.tables import FORMATS
 
 AT_ONCE = 2_000  # rows that a request waits for
-CHUNK = 5_000  # rows whose personal values are opened in one go
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ def check(selection, *, clear):
 def write(selection, columns, table, *, clear, limit=None, report=lambda done: None) -> int:
     """Write all rows of a selection into an open table; the number of rows."""
     done = 0
-    with closing(selection.chunks(CHUNK, columns, limit)) as chunks:
-        for rows in chunks:
-            table.write([[column.value(row, clear) for column in columns] for row in rows])
-            done += len(rows)
+    with closing(cells(selection, columns, clear=clear, size=CHUNK, limit=limit)) as chunks:
+        for chunk in chunks:
+            table.write(chunk)
+            done += len(chunk[0])
             report(done)
     return done
 

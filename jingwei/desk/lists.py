@@ -8,12 +8,14 @@ imports) and the names of the filters (`<name>__from`, `<name>__to` of a range).
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import BinaryField, DateTimeField, ExpressionWrapper, F, Func, Q, Value
 from django.http import QueryDict
 from django.utils import timezone
 
@@ -26,6 +28,7 @@ from jingwei.desk.search import Search
 
 COUNT_BOUND = 10_000  # totals are exact up to here
 LOOK_BOUND = 2_000  # the same for a search whose rows have to be opened to be counted
+CHUNK = 5_000  # rows of a long selection that are read in one go
 SIZES = (25, 50, 100, 200)
 RESERVED = ("q", "tab", "sort", "load", "page", "size")  # no filter may have such a name
 _BATCHES = (
@@ -273,7 +276,7 @@ class Selection:
         """The keys of all rows in order."""
         return self._keys(0, None)
 
-    def _fetched(self, keys, columns, start, clear=False) -> list:
+    def fetched(self, keys, columns, start=0) -> list:
         """The rows of `keys` in that order with what `columns` read, personal values opened in one go."""
         needs = [name for column in columns for name in column.needs]
         by_key = {
@@ -295,7 +298,7 @@ class Selection:
             number = min(number, max(1, -(-total.number // size)))
         start = (number - 1) * size
         keys = self._keys(start, start + size)
-        return Page(self._fetched(keys, self.columns(), start), number, size, total)
+        return Page(self.fetched(keys, self.columns(), start), number, size, total)
 
     def total(self, bound=COUNT_BOUND) -> Total:
         """How many rows there are, exact up to `bound` or LOOK_BOUND; None counts them all."""
@@ -317,32 +320,48 @@ class Selection:
         ]
         return [Total(n) if n <= COUNT_BOUND else Total(COUNT_BOUND, exact=False) for n in counts(counted)]
 
-    def chunks(self, size=2_000, columns=None, limit=None) -> Iterator[list]:
-        """All rows in order, some at a time, with what `columns` (by default all) read: for exports."""
-        columns = self.columns(everything=True) if columns is None else columns
-        start = 0
-        with transaction.atomic():
-            for keys in self._all_keys(size, limit):
-                rows = self._fetched(keys, columns, start)
-                start += len(keys)
-                yield rows
+    def stored(self, names, *, size=CHUNK, limit=None) -> Iterator[list[tuple]]:
+        """All rows in order, `size` at a time: their fields `names` as bare values.
 
-    def _all_keys(self, size, limit):
-        if self._needs_a_look:
-            start = 0
-            while keys := self._keys(start, start + size if limit is None else min(start + size, limit)):
-                start += len(keys)
-                yield keys
-            return
-        keys = []
-        rows = self.rows if limit is None else self.rows[:limit]
-        for key in rows.values_list("pk", flat=True).iterator(chunk_size=size):
-            keys.append(key)
-            if len(keys) == size:
-                yield keys
-                keys = []
-        if keys:
-            yield keys
+        Personal values are sealed, as bytes; times are naive, in local time. What is read while this goes on,
+        these rows and others, is as it was at the beginning.
+        """
+        fields = [_bare(self.resource.model, name) for name in names]
+        outermost = not connection.in_atomic_block
+        with transaction.atomic():
+            if outermost:
+                with connection.cursor() as cursor:
+                    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            if self._needs_a_look:
+                yield from self._stored_of_keys(fields, size, limit)
+            else:
+                rows = self.rows if limit is None else self.rows[:limit]
+                # Closed before the transaction, whose end may take the cursor with it.
+                with closing(rows.values_list(*fields).iterator(chunk_size=size)) as found:
+                    while chunk := list(islice(found, size)):
+                        yield chunk
+
+    def _stored_of_keys(self, fields, size, limit):
+        end = 0
+        while limit is None or end < limit:
+            start, end = end, end + size if limit is None else min(end + size, limit)
+            keys = self._keys(start, end)
+            if not keys:
+                return
+            rows = self.everything.filter(pk__in=keys).values_list("pk", *fields)
+            found = {row[0]: row[1:] for row in rows}
+            yield [found[key] for key in keys if key in found]
+
+
+def _bare(model, name):
+    """How a statement gives a field without making objects of its values."""
+    field = field_at(model, name)
+    if isinstance(field, SealedField):
+        return ExpressionWrapper(F(name), BinaryField())
+    if isinstance(field, DateTimeField):
+        zone = Value(timezone.get_current_timezone_name())
+        return Func(zone, F(name), function="timezone", output_field=DateTimeField())
+    return name
 
 
 def _growing(sizes):

@@ -168,13 +168,13 @@ def export_table(request, label, resource, tables) -> HttpResponse:
     response = HttpResponse(content_type=writer.content_type)
     response.headers["Content-Disposition"] = content_disposition_header(True, name)
     with writer(response, table.label, [table.heading, *(column.label for column in columns)]) as sheet:
+        lines = [*table.lines, table.total]
         sheet.write(
             [
-                line.label,
-                *(line.counts[measure.name] for measure in table.measures),
-                *(share.of(line.counts) for share in table.shares),
+                [line.label for line in lines],
+                *([line.counts[measure.name] for line in lines] for measure in table.measures),
+                *([share.of(line.counts) for line in lines] for share in table.shares),
             ]
-            for line in [*table.lines, table.total]
         )
     audit.record(request.actor, "导出", resource=resource, label=name, rows=len(table.lines))
     return response

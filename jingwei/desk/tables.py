@@ -1,7 +1,7 @@
-"""Tables as files, written row by row to any stream in one pass: xlsx and csv (P-5.4).
+"""Tables as files, written some rows at a time to any stream in one pass: xlsx and csv (P-5.4).
 
-The usual xlsx writers keep the rows in temporary files first, in clear (P-4.1), and copy them twice. Here a
-row goes into the zip stream at once, and with `files.create` sealed to disk; memory does not grow with them.
+The usual xlsx writers keep the rows in temporary files first, in clear (P-4.1), and copy them twice. Here
+rows go into the zip stream at once, and with `files.create` sealed to disk; memory does not grow with them.
 Every text is written as a text: nothing that a person entered runs as a formula.
 """
 
@@ -14,6 +14,7 @@ from datetime import date, datetime
 MOST_ROWS = 1_048_576  # of an xlsx worksheet, the heading included
 MOST_BYTES = 1_900_000_000  # of a worksheet's XML: beyond 2 GiB not every program reads a streamed zip
 MOST_TEXT = 32_767  # characters of a cell
+ROWS_AT_ONCE = 2_000  # made into XML in one go
 CUT = "……（内容超出单元格容量，未完）"
 
 # What XML cannot hold is written _x0001_ in a workbook, and a text that looks like that is written so, too.
@@ -23,10 +24,10 @@ _RUNS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Xlsx:
-    """An xlsx workbook: `with Xlsx(stream, "人员", headings) as table: table.write(rows)`.
+    """An xlsx workbook: `with Xlsx(stream, "人员", headings) as table: table.write(columns)`.
 
-    Rows are sequences of text, numbers, dates and naive times. More rows than a worksheet holds go on in
-    further ones under the same headings. `stream` needs only `write` and `flush`.
+    Columns hold the text, numbers, dates, naive times or None of some rows. More rows than a worksheet holds
+    go on in further ones under the same headings. `stream` needs only `write` and `flush`.
     """
 
     content_type = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -48,57 +49,61 @@ class Xlsx:
 
     def __exit__(self, failed, *_):
         if failed is None:
-            self.write([])  # no rows at all still make a worksheet with headings
+            self.write([[]] * len(self.headings))  # no rows at all still make a worksheet with headings
             self._end_sheet()
             self._write_book()
             self.zip.close()
         elif self.sheet is not None:
             self.sheet.close()
 
-    def write(self, rows):
-        """Write some rows; columns are as wide as the first lot needs."""
-        rows = list(rows)
+    def write(self, columns):
+        """Write some rows, given column by column; columns are as wide as the first lot needs."""
         if self.sheet is None:
-            self._begin_sheet(rows)
-        parts = []
-        for values in rows:
+            self._begin_sheet(columns)
+        start, end = 0, len(columns[0])
+        while start < end:
             if self.row == MOST_ROWS or self.size > MOST_BYTES:
-                self._put(parts)
-                parts = []
                 self._end_sheet()
-                self._begin_sheet(rows)
-            self.row += 1
-            parts.append(self._row(values, style=1))
-            if len(parts) == 500:
-                self._put(parts)
-                parts = []
-        self._put(parts)
+                self._begin_sheet([column[start:] for column in columns])
+            stop = min(end, start + ROWS_AT_ONCE, start + MOST_ROWS - self.row)
+            self._put(self._rows([column[start:stop] for column in columns], text_style=1))
+            self.row += stop - start
+            start = stop
 
-    def _row(self, values, style):
-        row = self.row
-        cells = [
-            _cell(f"{letters}{row}", value, style)
-            for letters, value in zip(self.letters, values, strict=True)
-        ]
-        return f'<row r="{row}">{"".join(cells)}</row>'
+    def _rows(self, columns, text_style):
+        """The rows below the last one, as XML."""
+        numbers = range(self.row + 1, self.row + 1 + len(columns[0]))
+        cells = []
+        for letters, column in zip(self.letters, columns, strict=True):
+            ends = {value: _cell_from_style(value, text_style) for value in set(column)}
+            cells.append(
+                [
+                    f'<c r="{letters}{number}"{end}' if (end := ends[value]) else ""
+                    for number, value in zip(numbers, column, strict=True)
+                ]
+            )
+        rows = map("".join, zip(*cells, strict=True))
+        return [f'<row r="{number}">{row}</row>' for number, row in zip(numbers, rows, strict=True)]
 
     def _put(self, parts):
         data = "".join(parts).encode()
         self.size += len(data)
         self.sheet.write(data)
 
-    def _begin_sheet(self, rows):
+    def _begin_sheet(self, columns):
         self.sheets += 1
-        self.row, self.size = 1, 0
+        self.row, self.size = 0, 0
         self.sheet = self.zip.open(f"xl/worksheets/sheet{self.sheets}.xml", "w")
         widths = [
-            _width([heading, *(row[at] for row in rows[:100])]) for at, heading in enumerate(self.headings)
+            _width([heading, *column[:100]]) for heading, column in zip(self.headings, columns, strict=True)
         ]
-        columns = [
+        shapes = [
             f'<col min="{number}" max="{number}" width="{width}" customWidth="1" style="1"/>'
             for number, width in enumerate(widths, 1)
         ]
-        self._put([_SHEET_HEAD, "<cols>", *columns, "</cols><sheetData>", self._row(self.headings, style=4)])
+        first = self._rows([[heading] for heading in self.headings], text_style=4)
+        self._put([_SHEET_HEAD, "<cols>", *shapes, "</cols><sheetData>", *first])
+        self.row = 1
 
     def _end_sheet(self):
         last = f"{self.letters[-1]}{self.row}"
@@ -133,45 +138,49 @@ class Csv:
 
     def __enter__(self):
         self.stream.write("\ufeff".encode())
-        self.write([self.headings])
+        self.write([[heading] for heading in self.headings])
         return self
 
     def __exit__(self, *_):
         self.stream.flush()
 
-    def write(self, rows):
-        """Write some rows."""
+    def write(self, columns):
+        """Write some rows, given column by column."""
         lines = io.StringIO(newline="")
-        csv.writer(lines).writerows([_plain(value) for value in values] for values in rows)
+        csv.writer(lines).writerows(zip(*map(_plain, columns), strict=True))
         self.stream.write(lines.getvalue().encode())
 
 
 FORMATS = {"xlsx": Xlsx, "csv": Csv}
 
 
-def _plain(value):
-    if type(value) is str:
-        # Excel runs such a text as a formula; behind an apostrophe it stays one.
-        return "'" + value if value.startswith(_RUNS) else value
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    return value
+def _plain(column):
+    """Values as csv has them. Excel runs some texts as formulas; behind an apostrophe they stay texts."""
+    return [
+        ("'" + value if value.startswith(_RUNS) else value)
+        if type(value) is str
+        else f"{value:%Y-%m-%d %H:%M:%S}"
+        if type(value) is datetime
+        else value
+        for value in column
+    ]
 
 
-def _cell(at, value, style):
+def _cell_from_style(value, text_style):
+    """A cell's XML behind its place; "" for an empty cell."""
+    if value is None or value == "":
+        return ""
     if type(value) is str:
-        if not value:
-            return ""
         shown = _escaped(value)
-        return f'<c r="{at}" s="{style}" t="inlineStr"><is><t xml:space="preserve">{shown}</t></is></c>'
+        return f' s="{text_style}" t="inlineStr"><is><t xml:space="preserve">{shown}</t></is></c>'
     if isinstance(value, datetime):
         days = value - datetime(1899, 12, 30)
-        return f'<c r="{at}" s="3"><v>{days.days + days.seconds / 86400:.10f}</v></c>'
+        return f' s="3"><v>{days.days + days.seconds / 86400:.10f}</v></c>'
     if isinstance(value, date):
-        return f'<c r="{at}" s="2"><v>{(value - date(1899, 12, 30)).days}</v></c>'
+        return f' s="2"><v>{(value - date(1899, 12, 30)).days}</v></c>'
     if isinstance(value, int | float) and abs(value) < 1e15:
-        return f'<c r="{at}"><v>{value}</v></c>'
-    return _cell(at, str(value), style)
+        return f"><v>{value}</v></c>"
+    return _cell_from_style(str(value), text_style)
 
 
 def _escaped(text):

@@ -6,7 +6,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from jingwei.base.fields import personal_fields, reveal
+from jingwei.base.fields import personal_fields
+from jingwei.desk.cells import cells
 from jingwei.desk.columns import list_column
 from jingwei.desk.forms import dress
 from jingwei.desk.saved import saved_queries
@@ -128,14 +129,10 @@ class SendForm(forms.Form):
 def found_by(query, actor) -> list[Receiver]:
     """The rows of a saved query as receivers."""
     model = query.resource.model
-    phone = phone_of(model)
-    columns = [list_column(model, name) for name in (phone, "name")]
+    columns = [list_column(model, name) for name in (phone_of(model), "name")]
     receivers = []
-    for rows in query.selection(actor).chunks(columns=columns):
-        reveal(getattr(row, phone) for row in rows)
-        for row in rows:
-            value = getattr(row, phone)
-            receivers.append(Receiver(value.clear() if value else "", row.name))
+    for phones, names in cells(query.selection(actor), columns, clear=True):
+        receivers += map(Receiver, phones, names)
     return receivers
 
 

@@ -22,6 +22,7 @@ from jingwei.base.resource import (
     Verb,
     Where,
     YesNo,
+    position,
 )
 from jingwei.directory.models import Region as RegionRow
 from jingwei.people import actions, duplicates, merges, registering, review
@@ -106,7 +107,7 @@ class PersonResource(Resource):
     readonly = LATEST
     # The 无疫小区大数据分析表, in its order and with its headings (CL-3.1).
     columns = [
-        Column("position", "序号", lambda person: person.position),
+        Column("position", "序号", position),
         Column(
             "town",
             "乡镇（街道）",

@@ -19,6 +19,8 @@ from jingwei.messages.samples import SAMPLES as MESSAGES
 from jingwei.people.models import Person
 from jingwei.people.samples import SAMPLES as PEOPLE
 from jingwei.people.samples import person
+from jingwei.places.samples import SAMPLES as PLACES
+from jingwei.scans.samples import SAMPLES as SCANS
 from jingwei.testing.samples import SAMPLES as TESTING
 from tests.personas import Persona
 
@@ -132,7 +134,7 @@ def test_nobody_exports_without_the_permission(nobody, sysadmin):
 # --- masked and clear -------------------------------------------------------------------------------------
 
 
-SAMPLES = DIRECTORY | PEOPLE | TESTING | MESSAGES
+SAMPLES = DIRECTORY | PEOPLE | TESTING | MESSAGES | PLACES | SCANS
 PERSONAL = [r for r in menu.resources().values() if "export" in r.actions and personal_fields(r.model)]
 
 
@@ -140,7 +142,7 @@ PERSONAL = [r for r in menu.resources().values() if "export" in r.actions and pe
 @pytest.mark.django_db
 @pytest.mark.parametrize("resource", PERSONAL, ids=lambda resource: resource.name)
 def test_an_export_of_any_resource_is_masked(resource):
-    row = SAMPLES[resource.model]()
+    row = (SAMPLES.get(resource.name) or SAMPLES[resource.model])()
     # A text is what a list may be about, as a message's content is (P-7.3); who it is about stays masked.
     names = [field.name for field in personal_fields(resource.model) if field.kind != "text"]
     clear = [value.clear() for name in names if (value := getattr(row, name))]
@@ -221,7 +223,8 @@ def test_more_rows_than_a_worksheet_holds_go_on_in_the_next(monkeypatch):
     stream = io.BytesIO()
     with tables.Xlsx(stream, "人员", ["序号", "姓名"]) as table:
         for start in range(0, 2_500, 300):
-            table.write([[number, f"第{number}"] for number in range(start, min(start + 300, 2_500))])
+            numbers = range(start, min(start + 300, 2_500))
+            table.write([numbers, [f"第{number}" for number in numbers]])
     book = CalamineWorkbook.from_filelike(io.BytesIO(stream.getvalue()))
     assert book.sheet_names == ["人员", "人员 2", "人员 3"]
     found = []
@@ -240,7 +243,7 @@ def test_more_rows_than_a_worksheet_holds_go_on_in_the_next(monkeypatch):
 def test_any_text_makes_a_sound_workbook(text):
     stream = io.BytesIO()
     with tables.Xlsx(stream, "人/员[1]", ["内容"]) as table:
-        table.write([[text]])
+        table.write([[text]])  # a column of one row
     [[_], [found]] = rows_of(stream.getvalue())
     if len(text) > tables.MOST_TEXT:
         assert found == text[: tables.MOST_TEXT - len(tables.CUT)] + tables.CUT

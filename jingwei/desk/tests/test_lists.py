@@ -87,7 +87,7 @@ def test_a_long_word_has_to_stand_in_one_piece(village):
     assert Person.objects.filter(grams__fragment="1203").count() == 2
     assert names(selection) == ["连着"]
     assert selection.total() == Total(1)
-    assert [len(rows) for rows in selection.chunks()] == [1]
+    assert list(selection.stored(["name"])) == [[("连着",)]]
 
 
 @pytest.mark.req("P-1.6", "CL-2.1")
