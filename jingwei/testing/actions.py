@@ -227,7 +227,8 @@ def take_samples_back(actor, record) -> tuple[int, int, list[dict]]:
         deleted = [bytes(number) for (number,) in cursor.fetchall()]
     roll_up_samples(list({*restored, *deleted}))
     key = {name: OuterRef(name) for name in KEY}
-    replaced = SampleBefore.objects.filter(Exists(Sample.objects.filter(**key)), load=record.pk)
+    replaced = SampleBefore.objects.filter(load=record.pk, replaced_by__isnull=False)
+    replaced = replaced.filter(Exists(Sample.objects.filter(**key))).order_by(*KEY).distinct(*KEY)
     left = [
         {"row": None, "id": old.pk, "label": str(old), "reason": "此后已被另一次导入更新"} for old in replaced
     ]
