@@ -14,6 +14,7 @@ from jingwei.base.access import EVERYTHING
 from jingwei.base.columns import Text
 from jingwei.base.fields import personal_fields
 from jingwei.base.models import LogEntry
+from jingwei.desk.cells import cells
 from jingwei.desk.checks import problems
 from jingwei.desk.lists import Selection, key_text
 from jingwei.desk.verbs import verb_of
@@ -157,6 +158,24 @@ def test_a_list_costs_the_same_for_one_row_or_twenty(resource):
     many = statements()
     assert many[1] >= min(few[1] + 20, 200)
     assert many[0] == few[0] <= 12
+
+
+@every_resource
+@pytest.mark.req("P-5.4", "P-5.1")
+def test_an_export_says_what_the_list_says(resource):
+    """Cell by cell, over several chunks, masked and in clear."""
+    rows = [sample(resource) for _ in range(3)]
+    selection = Selection(resource, keeper(resource, rows[0]).actor, QueryDict())
+    columns = selection.columns(everything=True)
+    listed = selection.fetched(selection.keys(), columns)
+    assert len(listed) >= 1
+    for clear in (False, True):
+        exported = [[] for _ in columns]
+        for chunk in cells(selection, columns, clear=clear, size=2):
+            for column, values in zip(exported, chunk, strict=True):
+                column += values
+        for column, values in zip(columns, exported, strict=True):
+            assert values == [column.value(row, clear) for row in listed], column.name
 
 
 # --- permissions and scopes -------------------------------------------------------------------------------

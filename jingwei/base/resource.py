@@ -110,7 +110,7 @@ class Column:
 
 def position(row) -> int:
     """The value of a Column for the row's place in the whole list, counted from 1."""
-    return row.position
+    return row.place_in_list
 
 
 @dataclass(frozen=True)

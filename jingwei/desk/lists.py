@@ -51,7 +51,7 @@ class Total:
 
 @dataclass(frozen=True)
 class Page:
-    """One page of rows, each with `position`, its place in the whole list counted from 1."""
+    """One page of rows, each with `place_in_list`, counted from 1."""
 
     rows: list
     number: int
@@ -251,7 +251,7 @@ class Selection:
             batch = list(candidates[start : start + size])
             start += len(batch)
             for at, row in enumerate(batch, start - len(batch) + 1):
-                row.position = at
+                row.place_in_list = at
             found = self.search.verified(batch)
             for column, value in self.equal:
                 found = [
@@ -288,7 +288,7 @@ class Selection:
         ]
         reveal(getattr(row, name) for row in rows for name in sealed)
         for position, row in enumerate(rows, start + 1):
-            row.position = position
+            row.place_in_list = position
         return rows
 
     def page(self, number=1, size=SIZES[0]) -> Page:

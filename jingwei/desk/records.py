@@ -64,7 +64,7 @@ def table(actor, resource, rows, columns, *, clear=False, openable=None) -> Tabl
         cells = [_cell(column, column.value(row, clear), link, personal, clear) for column in columns]
         address = reverse("desk:show", args=[resource, key]) if opens else ""
         label = next((cell.text for cell in cells if cell.kind == "link"), "")
-        made.append(Row(key, address, label, cells, row.position, clear))
+        made.append(Row(key, address, label, cells, row.place_in_list, clear))
     return Table(columns, made)
 
 
@@ -113,7 +113,7 @@ def panels_of(actor, resource, row):
             needs = [name for column in columns for name in column.needs]
             rows = list(fetch(panel.rows(row), needs, other.related)[: PANEL_ROWS + 1])
             for position, other_row in enumerate(rows, 1):
-                other_row.position = position
+                other_row.place_in_list = position
             bulk_reveal(
                 rows, [n for n in dict.fromkeys(needs) if isinstance(field_at(other.model, n), SealedField)]
             )

@@ -56,7 +56,7 @@ def _clear(request, resource, row, place):
         require(request, resource, "change")
         return edit_page(request, resource, row_or_404(request, resource, "change", row.pk), clear=True)
     if place == "row" and is_fragment(request):
-        row.position = request.POST.get("position", "")
+        row.place_in_list = request.POST.get("position", "")
         columns = Selection(resource, request.actor, {}).columns()
         [shown] = table(request.actor, resource, [row], columns, clear=True).rows
         context = {"resource": resource, "row": shown, "may": permitted(request.actor, resource)}

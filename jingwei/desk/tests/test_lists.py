@@ -207,7 +207,7 @@ def test_no_row_repeats_between_pages_and_positions_go_on(village):
     selection = select(village, sort="name")
     pages = [selection.page(number, 3) for number in (1, 2, 3)]
     assert len({row.pk for page in pages for row in page.rows}) == 7
-    assert [row.position for page in pages for row in page.rows] == [1, 2, 3, 4, 5, 6, 7]
+    assert [row.place_in_list for page in pages for row in page.rows] == [1, 2, 3, 4, 5, 6, 7]
     assert [page.has_next for page in pages] == [True, True, False]
     assert selection.page(99, 3).number == 3
 
