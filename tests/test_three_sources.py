@@ -1,9 +1,11 @@
 """The three sheets of the samples come in as expected, in every count, row number and value (CL-6)."""
 
+import io
 import json
 from datetime import date
 from pathlib import Path
 
+import openpyxl
 import pytest
 from django.utils import timezone
 
@@ -117,3 +119,36 @@ def test_a_preview_counts_what_the_load_then_does(district, name):
     assert load.state == Load.DONE
     for count in ("read", "added", "changed", "unchanged", "merged", "same", "rejected", "unregistered"):
         assert preview[count] == load.counts[count]
+
+
+@pytest.mark.req("CL-6.3")
+def test_the_import_page_says_which_value_wins(district):
+    for resource, sheet in (("people", RosterSheet), ("samples", SampleSheet), ("doses", VaccinationSheet)):
+        page = district.client.get(f"/{resource}/import/").content.decode()
+        assert all(rule in page for rule in sheet().conflicts())
+
+
+@pytest.mark.req("CL-6.4", "CL-6.5")
+def test_the_cleaning_report_is_a_page_and_a_workbook(loads, district, village):
+    load = loads["nucleic_samples"]
+    address = f"/samples/import/{load.pk}/"
+    page = district.client.get(address).content.decode()
+    assert "有 19 人不在册" in page and "/unregistered/" in page and f"{address}report/" in page
+    answer = district.client.get(f"{address}report/")
+    book = openpyxl.load_workbook(io.BytesIO(answer.content))
+    assert book.sheetnames == ["汇总", "更正", "拒绝", "提醒"]
+    told = {cells[0]: cells[1] for cells in book["汇总"].iter_rows(values_only=True)}
+    expected = EXPECTED["nucleic_samples"]
+    assert [told[name] for name in ("读到的行", "新增", "拒绝的行", "不在册的人员")] == [
+        *(expected["read"], expected["stored"], len(expected["rejected"])),
+        expected["unregistered_people"],
+    ]
+    rejected = list(book["拒绝"].iter_rows(min_row=2, values_only=True))
+    assert {(row, column) for row, column, _ in rejected} == expected_refusals("nucleic_samples")
+    assert village.client.get(f"{address}report/").status_code == 404
+
+    roster = district.client.get(f"/people/import/{loads['roster'].pk}/report/")
+    book = openpyxl.load_workbook(io.BytesIO(roster.content))
+    rules = dict(book["更正"].iter_rows(min_row=2, values_only=True))
+    assert rules["15 位身份证号升为 18 位"] == EXPECTED["roster"]["corrected"]["15-digit id"]
+    assert book["提醒"].max_row == 1 + EXPECTED["roster"]["warnings"]

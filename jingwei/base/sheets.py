@@ -98,6 +98,7 @@ class Sheet:
     save = None  # function (actor, obj, *, values): rows go in one by one, by the rules of the form
     events = False  # rows are events: `store` adds those that are not there yet
     parent = ""  # a foreign key whose rows show what hangs on them; `roll_up` brings them up to date
+    aside = ""  # the resource that lists the people `keep_aside` kept
     turns: Any = None  # a model that loads change besides: they take turns with those that load it
 
     def derive(self, rows: pl.DataFrame) -> pl.DataFrame:

@@ -102,6 +102,41 @@ def _write_notes(page, sheet, heading):
         page.write_string(row, 0, note)
 
 
+def report(
+    summary: list[tuple[str, str | int]],
+    corrected: list[tuple[str, int]],
+    rejected: list[dict],
+    warnings: list[dict],
+) -> bytes:
+    """The cleaning report of a load as an xlsx (CL-6.4): what came of it, cells corrected by rule, messages.
+
+    Messages are {row, column, reason}.
+    """
+    content = io.BytesIO()
+    with xlsxwriter.Workbook(content, _AS_TEXT) as book:
+        heading = book.add_format({"bold": True, "bg_color": "#E8EEF5"})
+        messages = [
+            [(said["row"], said["column"], said["reason"]) for said in found]
+            for found in (rejected, warnings)
+        ]
+        pages = {
+            "汇总": (["项目", "结果"], summary),
+            "更正": (["更正规则", "单元格数"], corrected),
+            "拒绝": (["行号", "列", "原因"], messages[0]),
+            "提醒": (["行号", "列", "原因"], messages[1]),
+        }
+        for name, (headings, rows) in pages.items():
+            page = book.add_worksheet(name)
+            page.freeze_panes(1, 0)
+            page.set_column(0, 0, 24)
+            page.set_column(1, 1, 30 if len(headings) == 2 else 18)
+            page.set_column(2, 2, 70)
+            page.write_row(0, 0, headings, heading)
+            for place, row in enumerate(rows, start=1):
+                page.write_row(place, 0, row)
+    return content.getvalue()
+
+
 def write_errors(stream: BinaryIO, path: Path, sheet: Sheet, outline: reading.Outline, refused: pl.DataFrame):
     """Write the refused rows of the file at `path` to `stream` as a workbook that can be loaded again.
 

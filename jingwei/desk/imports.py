@@ -22,7 +22,7 @@ from django.utils import timezone
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from jingwei.base import loading, reading, workbooks
+from jingwei.base import audit, loading, reading, workbooks
 from jingwei.base.models import ColumnMapping, Load
 from jingwei.base.reading import Outline, Unreadable
 from jingwei.base.sheets import sheet_of
@@ -416,6 +416,8 @@ def summary(load) -> str:
     said = [f"新增 {counts['added']:,}", f"修改 {counts['changed']:,}", f"未变 {counts['unchanged']:,}"]
     if counts.get("same"):
         said.append(f"重复 {counts['same']:,}")
+    if counts.get("unregistered"):
+        said.append(f"不在册 {counts['unregistered']:,} 人")
     if counts.get("rejected_rows"):
         said.append(f"错误 {counts['rejected_rows']:,} 行")
     return ("没有导入：" if load.state == Load.FAILED else "") + "，".join(said) + "。"
@@ -438,6 +440,47 @@ RULES = {
     "15-digit id": "15 位身份证号升为 18 位",
     "lower x": "身份证号末位 x 改为 X",
 }
+FIGURES = {
+    "read": "读到的行",
+    "added": "新增",
+    "changed": "修改",
+    "unchanged": "与已有的相同",
+    "merged": "表内同一项合并",
+    "same": "表内完全重复",
+    "unregistered": "不在册的人员",
+    "unregistered_rows": "不在册人员的行",
+    "rejected_rows": "拒绝的行",
+}
+
+
+def corrected_cells(counts) -> list[tuple[str, int]]:
+    """(rule in words, cells it has corrected) of a load (CL-6.4)."""
+    found = counts.get("corrected", {}).items()
+    return [(RULES.get(name, name), count) for name, count in found if count]
+
+
+@require_GET
+def report(request, resource, pk):
+    """The cleaning report of a load as a workbook (CL-6.4)."""
+    load = load_or_404(request, resource, pk)
+    counts = load.counts
+    if "read" not in counts:  # nothing was read yet
+        raise Http404
+    summary = [
+        ("表样", sheet_or_404(resource).label),
+        ("文件", load.file_name),
+        ("导入时间", f"{timezone.localtime(load.created_at):%Y-%m-%d %H:%M}"),
+        ("状态", load.state),
+        *((label, counts[name]) for name, label in FIGURES.items()),
+        ("更正的单元格", sum(count for _, count in corrected_cells(counts))),
+    ]
+    summary += [("说明", note) for note in counts["notes"]]
+    content = workbooks.report(summary, corrected_cells(counts), counts["rejected"], counts["warnings"])
+    audit.record(request.actor, "下载", load, resource=load.resource, label=f"{load.file_name}的清洗报告")
+    response = HttpResponse(content, content_type=Xlsx.content_type)
+    stem = load.file_name.rpartition(".")[0] or load.file_name
+    response.headers["Content-Disposition"] = content_disposition_header(True, f"{stem}-清洗报告.xlsx")
+    return response
 
 
 def _result(request, sheet, load):
@@ -449,9 +492,7 @@ def _result(request, sheet, load):
         "which": which,
         "said": said,
         "kept": loading.MOST_KEPT,
-        "corrected": [
-            (RULES.get(name, name), count) for name, count in counts.get("corrected", {}).items() if count
-        ],
+        "corrected": corrected_cells(counts),
         "summary": summary(load),
         "word": UNDO_WORD,
         "may_undo": may_undo(sheet, load),

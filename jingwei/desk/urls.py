@@ -62,6 +62,7 @@ urlpatterns = [
     path("<resource:resource>/import/<int:pk>/stop/", guarded(imports.stop), name="load-stop"),
     path("<resource:resource>/import/<int:pk>/again/", guarded(imports.again), name="load-again"),
     path("<resource:resource>/import/<int:pk>/undo/", guarded(imports.undo), name="load-undo"),
+    path("<resource:resource>/import/<int:pk>/report/", guarded(imports.report), name="load-report"),
     path("<resource:resource>/export/", guarded(exports.export), name="export"),
     path("<resource:resource>/columns/", guarded(views.save_columns), name="columns"),
     path("<resource:resource>/queries/", guarded(views.save_query), name="queries"),

@@ -316,6 +316,7 @@ class VaccinationSheet(Sheet):
     places = ("person",)
     precedence = (pl.col("on"),)
     parent = "person"
+    aside = "unregistered"
     turns = Person
     elsewhere = "该人员在其他辖区登记，不能在此导入"
     notes = [

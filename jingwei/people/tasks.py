@@ -3,9 +3,10 @@
 from procrastinate.contrib.django import app
 
 from jingwei.desk.tasks import schedule
-from jingwei.people import duplicates, statistics
+from jingwei.people import duplicates, registering, statistics
 
 schedule(duplicates.SEARCH, duplicates.LABEL, duplicates.search, "40 18 * * *")
+schedule(registering.TIDY, registering.TIDY_LABEL, registering.tidy, "10 19 * * *")
 # Before midnight in Beijing: the counts of the new day are ready when it begins.
 schedule(statistics.RECOUNT, statistics.RECOUNT_LABEL, statistics.recount, "30 15 * * *")
 

@@ -228,6 +228,17 @@ def take_in(people) -> list[int]:
     return ids
 
 
+def overlooked() -> list[int]:
+    """Ids of registered people whose entries still wait: a load and a registration did not see each other."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT person.id FROM people_unregistered AS waiting"
+            " JOIN people_person AS person USING (number) WHERE waiting.state <> %s",
+            [Unregistered.REGISTERED],
+        )
+        return [person for (person,) in cursor.fetchall()]
+
+
 def let_wait_again(people):
     """Reopen the entries of the people with these ids, who are about to leave the register."""
     with connection.cursor() as cursor:

@@ -102,6 +102,7 @@ class SampleSheet(Sheet):
     events = True
     # A result that is still awaited never replaces one that is known.
     precedence = (pl.col("result").replace(PENDING, None).is_not_null(), pl.col("result_at"))
+    aside = "unregistered"
     turns = Person
     notes = ["按证件号找到人员；不在册的人员列入“未登记人员”，登记后检测记录自动归到本人名下。"]
     example = {
