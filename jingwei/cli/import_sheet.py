@@ -57,7 +57,8 @@ def _summary(sheet, load):
         f"拒绝 {counts['rejected_rows']:,}。"
     )
     if counts["unregistered"]:
-        yield f"不在册 {counts['unregistered']:,} 人（{counts['unregistered_rows']:,} 行），已列入“未登记人员”。"
+        people, rows = counts["unregistered"], counts["unregistered_rows"]
+        yield f"不在册 {people:,} 人（{rows:,} 行），已列入“未登记人员”。"
     corrected = [f"{rule} {count:,}" for rule, count in counts["corrected"].items() if count]
     if corrected:
         yield f"自动更正的单元格：{'，'.join(corrected)}。"
