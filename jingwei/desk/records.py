@@ -26,13 +26,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: its key as addresses carry it, its page ("" if it may not be opened), its cells.
+    """A row of a table: its key as addresses carry it, where its pages are, whether one opens, its cells.
 
     `label` is what the column says that opens it.
     """
 
     key: str
     address: str
+    opens: bool
     label: str
     cells: list[Cell]
     position: int
@@ -57,14 +58,14 @@ def table(actor, resource, rows, columns, *, clear=False, openable=None) -> Tabl
     """Rows with what `columns` say about them. `openable`: keys of those with a page; None: all."""
     link = link_of(resource)
     personal = {field.name for field in personal_fields(resource.model)}
+    root = reverse("desk:show", args=[resource, "KEY"])  # worked out once, not for every row
     made = []
     for row in rows:
         key = key_text(row)
         opens = resource.has_page and (openable is None or row.pk in openable)
         cells = [_cell(column, column.value(row, clear), link, personal, clear) for column in columns]
-        address = reverse("desk:show", args=[resource, key]) if opens else ""
         label = next((cell.text for cell in cells if cell.kind == "link"), "")
-        made.append(Row(key, address, label, cells, row.place_in_list, clear))
+        made.append(Row(key, root.replace("KEY", key), opens, label, cells, row.place_in_list, clear))
     return Table(columns, made)
 
 

@@ -36,9 +36,7 @@ def cells(row):
         text = escape(cell.text)
         title = f' title="{text}"' if len(cell.text) > LONG else ""
         if cell.kind == "link":
-            inner = (
-                f'<a href="{escape(row.address)}" data-open>{text or "（无）"}</a>' if row.address else text
-            )
+            inner = f'<a href="{escape(row.address)}" data-open>{text or "（无）"}</a>' if row.opens else text
             made.append(f'<th scope="row"{title}>{inner}</th>')
         else:
             made.append(
@@ -53,14 +51,11 @@ def menu_entries(context):
     return menu.entries_for(context["request"].actor)
 
 
-@register.simple_tag(takes_context=True)
-def search_target(context):
+@register.simple_tag
+def search_target(systems):
     """What the search field above every page searches: the first resource that can be searched."""
-    for _, entries in menu_entries(context):
-        for entry in entries:
-            if getattr(entry, "search", ()):
-                return entry
-    return None
+    entries = [entry for _, entries in systems for entry in entries]
+    return next((entry for entry in entries if getattr(entry, "search", ())), None)
 
 
 @register.simple_tag(takes_context=True)
