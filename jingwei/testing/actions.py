@@ -1,4 +1,8 @@
-"""Samples in, and the latest one onto the person (CL-3.3)."""
+# ruff: noqa: S608
+"""Samples in, and the latest one onto the person (CL-3.3).
+
+What stands in the statements is ours; every value is a parameter.
+"""
 
 from collections.abc import Sequence
 
@@ -11,7 +15,6 @@ from jingwei.base.merging import THERE, UNKNOWN, as_clear, as_stored, overlay
 from jingwei.base.partitions import ensure_months
 from jingwei.base.reading import ROW
 from jingwei.base.sheets import MESSAGES, Stored
-from jingwei.people.queries import numbers_of
 from jingwei.testing.models import PENDING, Sample, SampleBefore
 
 KEY = ("number", "sampled_at", "point")
@@ -36,23 +39,40 @@ ON CONFLICT DO NOTHING
 """
 
 # A person is known by the numbers of records merged into theirs as well; without a sample nothing is shown.
-ROLL_UP = """
+KNOWN = """
 WITH known AS NOT MATERIALIZED (
-    SELECT id, number FROM people_person
+    SELECT id, number, region_id FROM people_person
     UNION ALL
-    SELECT person_id, number FROM people_personalias
+    SELECT person_id, alias.number, region_id
+    FROM people_personalias AS alias JOIN people_person ON people_person.id = person_id
 )
+"""
+
+# In one order, so that two who roll up never wait for each other; and held, so that the later sees the
+# samples that the earlier has seen.
+HOLD = "SELECT id FROM people_person WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
+
+ROLL_UP = f"""
+{KNOWN}
 UPDATE people_person
 SET sampled_at = latest.sampled_at, sample_result = latest.result, sample_point = latest.point
 FROM (
     SELECT DISTINCT ON (id) id, sampled_at, coalesce(result, '') AS result, coalesce(point, '') AS point
     FROM known LEFT JOIN testing_sample USING (number)
-    WHERE id = ANY(ARRAY(SELECT id FROM known WHERE number = ANY(%s)))
+    WHERE id = ANY(%s)
     ORDER BY id, sampled_at DESC NULLS LAST, point
 ) AS latest
 WHERE people_person.id = latest.id
   AND (people_person.sampled_at, sample_result, sample_point)
       IS DISTINCT FROM (latest.sampled_at, latest.result, latest.point)
+"""
+
+# Samples that came before their person was registered.
+SETTLE = f"""
+{KNOWN}
+UPDATE testing_sample SET region = lives.region_id
+FROM (SELECT DISTINCT ON (number) number, region_id FROM known WHERE id = ANY(%s) ORDER BY number, id) AS lives
+WHERE testing_sample.number = lives.number AND region = ''
 """
 
 ARRIVING = """
@@ -84,19 +104,23 @@ def store_samples(samples: pl.DataFrame, load: int | None = None) -> int:
 def roll_up_samples(numbers: Sequence[bytes]):
     """Set the latest sample, by its time, of the people with these numbers' ciphertexts (CL-3.3)."""
     with connection.cursor() as cursor:
-        cursor.execute(ROLL_UP, [list(numbers)])
+        cursor.execute(f"{KNOWN} SELECT DISTINCT id FROM known WHERE number = ANY(%s)", [list(numbers)])  # noqa: S608
+        _roll_up([person for (person,) in cursor.fetchall()])
 
 
-def find_samples_of(people):
-    """Give people the samples that came under their numbers before these were registered (CL-6.5)."""
-    for person in people:
-        numbers = [number.blob() for number in numbers_of(person)]
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "UPDATE testing_sample SET region = %s WHERE region = '' AND number = ANY(%s)",
-                [person.region_id, numbers],
-            )
-    roll_up_samples([number.blob() for person in people for number in numbers_of(person)])
+@transaction.atomic
+def find_samples_of(people: Sequence[int]):
+    """Give the people with these ids the samples that came under their numbers before (CL-6.5)."""
+    with connection.cursor() as cursor:
+        cursor.execute(SETTLE, [list(people)])
+    _roll_up(list(people))
+
+
+@transaction.atomic
+def _roll_up(people):
+    with connection.cursor() as cursor:
+        cursor.execute(HOLD, [people])
+        cursor.execute(ROLL_UP, [people])
 
 
 # --- from sheets ------------------------------------------------------------------------------------------
