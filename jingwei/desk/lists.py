@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import EmptyResultSet, ValidationError
 from django.db import connection, transaction
 from django.db.models import BinaryField, DateTimeField, ExpressionWrapper, F, Func, Q, Value
 from django.http import QueryDict
@@ -374,7 +374,11 @@ def counts(querysets) -> list[int]:
     """How many rows each query set gives, in one statement."""
     parts, params = [], []
     for number, queryset in enumerate(querysets):
-        sql, values = queryset.values("pk").query.sql_with_params()
+        try:
+            sql, values = queryset.values("pk").query.sql_with_params()
+        except EmptyResultSet:  # the ORM sees that there can be none
+            parts.append("0")
+            continue
         parts.append(f"(SELECT count(*) FROM ({sql}) AS rows_{number})")  # noqa: S608 the ORM's own SQL
         params += values
     if not parts:
