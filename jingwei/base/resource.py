@@ -227,6 +227,10 @@ class Resource:
         """`rows` with what they count between the days of the `Day` filters, {name: date}; for lists of counts."""
         return rows
 
+    def kept_counts(self, actor) -> dict[str, int]:
+        """{query of a figure: its number}, for figures whose numbers are kept ready; others are counted."""
+        return {}
+
     def permissions(self) -> list[str]:
         """Every permission this resource knows, `clear` (查看明文) included where it holds personal columns."""
         from jingwei.base.fields import personal_fields

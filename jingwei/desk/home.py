@@ -10,9 +10,8 @@ from django.views.decorators.http import require_GET
 
 from jingwei import menu
 from jingwei.base.models import Job
-from jingwei.desk.lists import Selection, Total, counts
+from jingwei.desk.lists import COUNT_BOUND, Selection, Total, counts
 
-BOUND = 1_000_000  # figures are exact up to here
 BADGE_SECONDS = 60  # the number of waiting rows on the menu may be this old
 
 
@@ -27,20 +26,26 @@ class Counted:
     waits: bool
 
 
-def figures(actor) -> list[Counted]:
-    """The figures of every resource `actor` may see, counted in one statement."""
+def figures(actor, *, waiting=False) -> list[Counted]:
+    """The figures of every resource `actor` may see: as they are kept ready, or counted like their lists.
+
+    With `waiting` only those of work that waits.
+    """
     declared = [
-        (resource, figure, Selection(resource, actor, QueryDict(figure.query)))
+        (resource, figure, Selection(resource, actor, QueryDict(figure.query)), kept.get(figure.query))
         for resource in menu.resources().values()
-        if actor.may(f"{resource.name}.view")
+        if resource.figures and actor.may(f"{resource.name}.view")
+        for kept in [resource.kept_counts(actor)]
         for figure in resource.figures
+        if figure.waits or not waiting
     ]
-    numbers = counts([selection.rows.order_by()[: BOUND + 1] for *_, selection in declared])
+    to_count = [selection.rows for _, _, selection, number in declared if number is None]
+    counted = iter(counts([rows.order_by()[: COUNT_BOUND + 1] for rows in to_count]))
     found = []
-    for (resource, figure, selection), number in zip(declared, numbers, strict=True):
+    for resource, figure, selection, number in declared:
         query = selection.query.urlencode()
         address = reverse("desk:list", args=[resource]) + (f"?{query}" if query else "")
-        total = Total(min(number, BOUND), exact=number <= BOUND)
+        total = Total.counted(next(counted)) if number is None else Total(number)
         found.append(Counted(figure.label, total, address, resource.icon, figure.waits))
     return found
 
@@ -69,7 +74,7 @@ def badges(request):
     key = f"waiting:{request.actor.operator_id}:{request.actor.appointment_id}"
     waiting = cache.get(key)
     if waiting is None:
-        waiting = sum(1 for figure in figures(request.actor) if figure.waits and figure.total.number)
+        waiting = sum(1 for figure in figures(request.actor, waiting=True) if figure.total.number)
         cache.set(key, waiting, BADGE_SECONDS)
     return render(
         request, "desk/_badges.html", {"waiting": waiting, "running": running_jobs(request.actor).count()}

@@ -2,7 +2,8 @@
 
 Parameters of a selection, in an address or a plain mapping: `q` (words of the quick search), `tab` (its
 number), `sort` (a column's name, "-" before it for descending), `load` (the number of one of the actor's
-imports) and the names of the filters (`<name>__from`, `<name>__to` of a range).
+imports) and the names of the filters (`<name>__from`, `<name>__to` of a range). What may be personal among
+them stands sealed in addresses.
 """
 
 import base64
@@ -22,8 +23,9 @@ from django.utils import timezone
 from jingwei.base.fields import SealedField, reveal
 from jingwei.base.models import ListSetting, Load
 from jingwei.base.resource import Between
+from jingwei.desk.addresses import opened, personal_parameters, sealed
 from jingwei.desk.columns import ListColumn, columns_of, fetch, field_at, link_of, list_column, text
-from jingwei.desk.filters import Control, Question, control, label_of, shown_as
+from jingwei.desk.filters import Control, Question, control, label_of, shown_as, texts_of
 from jingwei.desk.search import Search
 
 COUNT_BOUND = 10_000  # totals are exact up to here
@@ -47,6 +49,11 @@ class Total:
 
     def __str__(self):
         return f"{self.number:,}" if self.exact else f"超过 {self.number:,}"
+
+    @classmethod
+    def counted(cls, number, bound=COUNT_BOUND):
+        """What counting to one more than `bound` has found."""
+        return cls(min(number, bound), exact=number <= bound)
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,8 @@ class Selection:
     def __init__(
         self, resource, actor, params: Mapping, *, action="view", where: Sequence[tuple[str, str]] = ()
     ):
-        self.resource, self.actor, self.params = resource, actor, params
+        self.resource, self.actor = resource, actor
+        self.params, broken = self._opened(params)
         self.permission = f"{resource.name}.{action}"
         self.everything = resource.rows(actor, action)
         self.today = timezone.localdate()
@@ -89,13 +97,13 @@ class Selection:
         self.equal: list[tuple[ListColumn, str]] = []  # columns compared as they are shown
         asked, conditions = self._resolve(where)
         self.controls: list[Control] = [
-            control(declared, asked.get(declared.name, params), self.question)
+            control(declared, asked.get(declared.name, self.params), self.question)
             for declared in resource.filters
         ]
-        self.refusals = [c.refusal for c in self.controls if c.refusal]
+        self.refusals = broken + [c.refusal for c in self.controls if c.refusal]
         days = {c.filter.name: c.day for c in self.controls if c.day}
         self.everything = resource.counted(self.everything, days)
-        self.text = params.get("q", "").strip()
+        self.text = self.params.get("q", "").strip()
         self.search = Search(resource.model, resource.search, self.text)
         self.tab = self._tab()
         self.sort = self._sort()
@@ -114,6 +122,19 @@ class Selection:
         self._looking = self._look()
 
     # --- what was asked
+
+    def _opened(self, params):
+        """The parameters with what stood sealed in the address opened, and what could not be."""
+        found, broken = QueryDict(mutable=True), []
+        for name in params:
+            texts = texts_of(params, name)
+            if name in personal_parameters(self.resource):
+                try:
+                    texts = [opened(text) for text in texts]
+                except ValueError:
+                    texts, broken = [], ["网址中的查询条件已失效，请重新输入"]
+            found.setlist(name, texts)
+        return found, broken
 
     def _tab(self):
         asked = self.params.get("tab", "")
@@ -189,15 +210,16 @@ class Selection:
             return list_column(self.resource.model, name)
         return found
 
-    @property
+    @cached_property
     def query(self) -> QueryDict:
-        """The parameters that select rows, without the page, for links."""
+        """The parameters that select rows, without the page, for links; what may be personal is sealed."""
         kept = QueryDict(mutable=True)
         names = {"q", "tab", "sort", "load", *(name for c in self.controls for name in c.inputs)}
         for name in self.params:
-            if name in names:
-                texts = self.params.getlist(name) if hasattr(self.params, "getlist") else [self.params[name]]
-                kept.setlist(name, [t for t in texts if t.strip()])
+            texts = [text for text in self.params.getlist(name) if text.strip()]
+            if name in names and texts:
+                hide = name in personal_parameters(self.resource)
+                kept.setlist(name, [sealed(text) if hide else text for text in texts])
         return kept
 
     @property
@@ -308,7 +330,7 @@ class Selection:
         else:
             rows = self.rows.order_by()
             number = (rows if bound is None else rows[: bound + 1]).count()
-        return Total(number) if bound is None or number <= bound else Total(bound, exact=False)
+        return Total(number) if bound is None else Total.counted(number, bound)
 
     @cached_property
     def tab_totals(self) -> list[Total | None]:
@@ -318,7 +340,7 @@ class Selection:
         counted = [
             self.untabbed.filter(tab.condition).order_by()[: COUNT_BOUND + 1] for tab in self.resource.tabs
         ]
-        return [Total(n) if n <= COUNT_BOUND else Total(COUNT_BOUND, exact=False) for n in counts(counted)]
+        return [Total.counted(number) for number in counts(counted)]
 
     def stored(self, names, *, size=CHUNK, limit=None) -> Iterator[list[tuple]]:
         """All rows in order, `size` at a time: their fields `names` as bare values.

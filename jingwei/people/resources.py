@@ -25,7 +25,7 @@ from jingwei.base.resource import (
     position,
 )
 from jingwei.directory.models import Region as RegionRow
-from jingwei.people import actions, duplicates, merges, registering, review
+from jingwei.people import actions, duplicates, merges, registering, review, statistics
 from jingwei.people.models import LATEST, Dose, DuplicatePair, Merge, Person, Transfer, Unregistered
 from jingwei.people.queries import CONDITIONS, aged, household_of, place
 from jingwei.people.sheets import RosterSheet, VaccinationSheet
@@ -186,15 +186,7 @@ class PersonResource(Resource):
         Between("created_at"),
         Where("missing", "缺少内容", CONDITIONS["missing"]),
     ]
-    figures = [
-        Figure("在册人员"),
-        Figure("常住人口", "resident=是"),
-        Figure("60岁以上", "elderly=是"),
-        Figure("60岁以上未接种", "elderly=是&vaccination=0", waits=True),
-        Figure("60岁以上下一针已逾期", "elderly=是&dose_due=overdue", waits=True),
-        Figure("60岁以上超期未检测", "elderly=是&test_due=elderly", waits=True),
-        Figure("跨省从业超期未检测", "crossing=是&test_due=crossing", waits=True),
-    ]
+    figures = statistics.FIGURES
     verbs = [
         Verb(
             "transfer",
@@ -229,6 +221,9 @@ class PersonResource(Resource):
         )
     ]
     empty = "还没有人员。可以新增一人，或导入摸排表。"
+
+    def kept_counts(self, actor):
+        return statistics.figures(actor.data_scope("people.view"), timezone.localdate())
 
     def save(self, actor, obj, *, values, version=None):
         """Register or change; whoever is registered already is linked to where they may be seen (CL-3.5)."""
@@ -474,7 +469,7 @@ class UnregisteredResource(Resource):
                     label="证件类型",
                     max_length=20,
                     required=False,
-                    help_text="名单中没有证件类型、证件号也不是身份证号时填写，如“普通护照”",
+                    help_text="名单中没有证件类型、证件号也不是身份证号时填写，如“护照”",
                 ),
                 "address": forms.CharField(label="居住地", max_length=200, required=False),
             },

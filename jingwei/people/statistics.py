@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
+from urllib.parse import parse_qsl
 
 from django.core.exceptions import ValidationError
 from django.db.models import Case, CharField, F, Q, Value, When
 from django.utils import timezone
 
 from jingwei.base import audit, codes
+from jingwei.base.resource import Figure
 from jingwei.desk.filters import BLANK, YES_NO
 from jingwei.desk.statistics import Line, Share, Table
 from jingwei.directory.models import Region
@@ -225,10 +227,22 @@ OLD = Count([PEOPLE, *DOSE_MEASURES, *WATCHED[1:]], [ELDERLY_AGE, LAST_TEST], {"
 CROSSING = Count(CROSSING_MEASURES, [OCCUPATION], {"crossing": "是"})
 COVERAGE = Count(COVERAGE_MEASURES)
 
+# The numbers of the home page: each counts what its query selects in the list.
+FIGURES = [
+    Figure("在册人员"),
+    Figure("常住人口", "resident=是"),
+    Figure("60岁以上", "elderly=是"),
+    Figure("60岁以上未接种", "elderly=是&vaccination=0", waits=True),
+    Figure("60岁以上下一针已逾期", "elderly=是&dose_due=overdue", waits=True),
+    Figure("60岁以上超期未检测", "elderly=是&test_due=elderly", waits=True),
+    Figure("跨省从业超期未检测", "crossing=是&test_due=crossing", waits=True),
+]
+HOME = Count([Measure(figure.query, figure.label, dict(parse_qsl(figure.query))) for figure in FIGURES])
+
 
 def counts_on(day) -> list[tallies.Count]:
     """Everything that is counted, with the conditions of a day."""
-    return [count.on(day) for count in (AREAS, PROFILE, OLD, CROSSING, COVERAGE)]
+    return [count.on(day) for count in (AREAS, PROFILE, OLD, CROSSING, COVERAGE, HOME)]
 
 
 def population(within, areas, today) -> list[Table]:
@@ -270,6 +284,15 @@ def coverage(within, areas, today, by) -> list[Table]:
     share = next(share for share in COVERAGE_SHARES if share.name == by)
     ranked = sorted(table.lines, key=lambda line: -(share.of(line.counts) or 0))
     return [drawn(replace(table, label="覆盖率排名", lines=ranked), "rank", by)]
+
+
+def figures(reach, today) -> dict[str, int]:
+    """{query: number} of the home page's figures inside `reach`; nothing before they are tallied."""
+    found = tallies.kept(HOME.on(today), lambda model: model.scope.within(reach), 0)
+    if found is None:
+        return {}
+    numbers = found[0][2] if found else [0] * len(FIGURES)
+    return dict(zip((figure.query for figure in FIGURES), numbers, strict=True))
 
 
 def drawn(table, chart, *names) -> Table:

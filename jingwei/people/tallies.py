@@ -80,11 +80,8 @@ def counted(count: Count, within, areas: int) -> list[tuple[int, str | None, lis
 
     `within(model)` is the condition of the territory for the rows of a model.
     """
-    try:
-        found = _from_tally(count, within, areas)
-        return _from_people(count, within, areas) if found is None else found
-    except EmptyResultSet:  # a scope without rows
-        return []
+    found = kept(count, within, areas)
+    return _from_people(count, within, areas) if found is None else found
 
 
 _SUMMED = """
@@ -103,9 +100,12 @@ def _from_people(count, within, areas):
     return _fetched(_summed(count, sql), [areas, *parameters])
 
 
-def _from_tally(count, within, areas):
+def kept(count: Count, within, areas: int) -> list[tuple[int, str | None, list[int]]] | None:
     """The same from the latest tally and what changed since; None without a tally."""
-    parts, parameters = _up_to_date(count, within)
+    try:
+        parts, parameters = _up_to_date(count, within)
+    except EmptyResultSet:  # a scope without rows
+        return []
     there = "SELECT -1, NULL, NULL::bigint[] FROM old"
     found = _fetched(
         f"WITH old AS ({_LATEST}) {there} UNION ALL ({_summed(count, parts)})",

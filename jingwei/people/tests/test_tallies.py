@@ -14,6 +14,7 @@ from jingwei.base import loading, parameters
 from jingwei.base.access import platform_actor
 from jingwei.base.models import LogEntry, ParameterValue
 from jingwei.cli.demo import ensure_demo
+from jingwei.desk.home import figures
 from jingwei.directory.models import Region
 from jingwei.people import actions, merges, statistics, tallies
 from jingwei.people.models import DuplicatePair, Merge, Person, Tally, TallyChange, TallyCount
@@ -173,6 +174,24 @@ def test_another_parameter_counts_by_itself_at_once(district):
     assert Tally.objects.count() == len(statistics.counts_on(today))  # the one of the old parameter is gone
     assert whole(statistics.OLD, today)["overdue"] == 1
     parameters.forget()
+
+
+@pytest.mark.req("P-6.4")
+def test_the_numbers_of_the_home_page_are_kept_ready_and_right(district, village):
+    for n, work in enumerate(WORK * 2):
+        person(VILLAGES[n % 3], "19500101" if n < 5 else "19900101", occupation=work)
+
+    def on_the_page(persona):
+        return {figure.address: figure.total for figure in figures(persona.actor)}
+
+    before = [on_the_page(persona) for persona in (district, village)]
+    statistics.refresh()
+    assert [on_the_page(persona) for persona in (district, village)] == before
+    person(VILLAGES[0], "19400101")
+    assert on_the_page(village)["/people/"].number == before[1]["/people/"].number + 1
+    with CaptureQueriesContext(connection) as captured:
+        on_the_page(district)
+    assert not [q["sql"] for q in captured if 'FROM "people_person"' in q["sql"]]
 
 
 def test_a_page_with_tallies_reads_nobody(district):
