@@ -5,7 +5,7 @@ from django.db.models import Q
 from django.http import Http404, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from jingwei.base.fields import personal_fields
 from jingwei.base.models import ListSetting
@@ -25,11 +25,17 @@ NAME_LENGTH = 60  # of a saved query
 # --- lists ------------------------------------------------------------------------------------------------
 
 
-@require_GET
+@require_http_methods(["GET", "POST"])
 def list_rows(request, resource):
-    """The list; the table alone where htmx asks for it."""
+    """The list; the table alone where htmx asks for it.
+
+    What is typed comes by POST: only the answer's address, in which it is sealed, is ever kept.
+    """
     require(request, resource, "view")
-    selection = Selection(resource, request.actor, request.GET)
+    selection = Selection(resource, request.actor, request.POST if request.method == "POST" else request.GET)
+    address = f"{reverse('desk:list', args=[resource])}?{selection.query.urlencode()}".rstrip("?")
+    if request.method == "POST" and not is_fragment(request):
+        return redirect(address)
     asked = request.GET.get("page", "")
     page = selection.page(
         max(1, int(asked)) if asked.isdecimal() and len(asked) < 9 else 1, selection.page_size()
@@ -56,6 +62,8 @@ def list_rows(request, resource):
     }
     response = render(request, "desk/_list.html" if is_fragment(request) else "desk/list.html", context)
     response["Vary"] = "HX-Request"
+    if request.method == "POST":
+        response["HX-Push-Url"] = address
     return response
 
 
@@ -74,7 +82,7 @@ def _head(column, kind, selection):
 
 def _chip(control, selection):
     """A filter that is set, in words, with the list's address without it."""
-    query = selection.query
+    query = selection.query.copy()
     for name in control.inputs:
         query.pop(name, None)
     address = f"{reverse('desk:list', args=[selection.resource])}?{query.urlencode()}"

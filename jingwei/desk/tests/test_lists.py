@@ -1,5 +1,6 @@
 """A list shows the rows that were asked for, in the order asked for, and says when it cannot tell."""
 
+import re
 from types import SimpleNamespace
 from urllib.parse import urlencode
 
@@ -233,6 +234,38 @@ def test_tabs_count_under_the_same_filters(secadmin):
         if tab.label == "启用"
     ]
     assert enabled == Total(1)
+
+
+# --- addresses --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("P-4.1")
+def test_what_was_searched_for_stands_in_no_address(village):
+    wanted = person(name="找到的人", phone="16000000021")
+    typed = {"q": "16000000021", "number": wanted.number.clear(), "sex": wanted.sex}
+    answer = village.client.post("/people/", typed)
+    page = village.client.get(answer.url)
+    assert (
+        "sex=" in answer.url and "16000000021" not in answer.url and wanted.number.clear() not in answer.url
+    )
+    assert [row.name for row in page.context["page"].rows] == ["找到的人"]
+    links = re.findall(r'(?:href|action|hx-get|hx-post|value)="([^"]*[?=][^"]*)"', page.content.decode())
+    assert links and not [link for link in links if "16000000021" in link or wanted.number.clear() in link]
+    fragment = village.client.post("/people/", typed, headers={"HX-Request": "true"})
+    assert fragment["HX-Push-Url"].startswith("/people/?") and "16000000021" not in fragment["HX-Push-Url"]
+    village.client.post("/people/queries/", {"name": "查过", "query": answer.url.partition("?")[2]})
+    assert "16000000021" not in str(ListSetting.objects.get().value)
+
+
+@pytest.mark.req("P-4.1", "P-1.6")
+def test_an_address_that_was_altered_selects_nothing(village):
+    person()
+    sealed = village.client.post("/people/", {"q": "样例"}).url
+    assert village.client.get(sealed).context["page"].total == Total(1)
+    for address in (sealed[:-2] + "AA", "/people/?q=~abc", "/people/?number=~"):
+        answer = village.client.get(address)
+        assert answer.context["page"].total == Total(0)
+        assert "已失效" in answer.content.decode()
 
 
 # --- what the operator keeps ------------------------------------------------------------------------------

@@ -1,15 +1,4 @@
-// Forms: short addresses, errors in sight, no work lost, parts that belong to a tick.
-
-// Filters left empty stay out of the address.
-document.addEventListener("htmx:configRequest", (event) => {
-  if (!event.target.matches("form[data-slim]")) return;
-  const { parameters } = event.detail;
-  for (const name of Object.keys(parameters)) if (parameters[name] === "") delete parameters[name];
-});
-document.addEventListener("submit", (event) => {
-  if (!event.target.matches("form[data-slim]")) return;
-  for (const control of event.target.elements) if (control.value === "") control.disabled = true;
-});
+// Forms: errors in sight, no work lost, parts that belong to a tick.
 
 document.querySelector("[data-focus]")?.focus();
 
