@@ -86,7 +86,7 @@ def as_expected(person):
     }
     return {
         "证件号": clear["number"],
-        "证件类型": codes.labels("证件类型")[person.doc_type].removeprefix("普通"),
+        "证件类型": codes.labels("证件类型")[person.doc_type],
         "姓名": person.name,
         "性别": codes.labels("性别").get(person.sex, ""),
         "乡镇（街道）": person.region.parent.name,

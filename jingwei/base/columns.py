@@ -92,7 +92,7 @@ class DocType(Type):
     """A document type (GA/T 517). An empty one is a resident ID where column `number` looks like one."""
 
     number: str = "number"
-    note = "居民身份证、普通护照等，从下拉列表中选择；身份证可以不填"
+    note = "居民身份证、护照等，从下拉列表中选择；身份证可以不填"
     example = "居民身份证"
 
     def clean(self, raw, context):

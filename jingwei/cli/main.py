@@ -42,6 +42,9 @@ def main():
         problem = str(refusal)
     except KeyboardInterrupt:
         problem = "已中断"
+    except BrokenPipeError:  # `jingwei rows … | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     print(problem, file=sys.stderr)
     sys.exit(2)
 

@@ -114,3 +114,27 @@ def test_a_refusal_leaves_on_the_error_stream_with_exit_code_2():
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.strip() == "账号“nobody”没有查看“人员信息”的权限"
+
+
+@pytest.mark.req("P-5.1")
+@pytest.mark.django_db(transaction=True)
+def test_a_reader_that_has_seen_enough_is_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from jingwei.cli.main import main; main()",
+            "rows",
+            "regions",
+            "--as",
+            "village",
+        ],
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "jingwei.settings"},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
