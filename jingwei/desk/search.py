@@ -5,11 +5,12 @@ import re
 import polars as pl
 from django.contrib.postgres.fields import ArrayField
 from django.db.models import Q
+from django.utils import timezone
 
 from jingwei.base.fields import SealedField, reveal
 from jingwei.desk.columns import field_at
 from jingwei.desk.filters import grams_of, stored_form
-from jingwei.kit import phone
+from jingwei.kit import idcard, phone
 from jingwei.kit.text import fold, tidy
 
 _RESIDENT_NUMBER = re.compile(r"[0-9]{17}[0-9X]|[0-9]{15}")
@@ -95,6 +96,14 @@ class Search:
             found.update(at for at, hit in zip(left, hits, strict=True) if hit)
             left = [at for at, hit in zip(left, hits, strict=True) if not hit]
         return [row for at, row in enumerate(rows) if at in found]
+
+
+def slip_in(word) -> str:
+    """What is wrong with a word that looks like a resident's number; "" where nothing is."""
+    if not _RESIDENT_NUMBER.fullmatch(word.upper()):
+        return ""
+    nothing = pl.Series([None], dtype=pl.String)
+    return idcard.clean_numbers(pl.Series([word]), nothing, today=timezone.localdate()).errors[0] or ""
 
 
 def _is_sealed(field):

@@ -14,6 +14,7 @@ from jingwei.desk.guard import is_fragment, permitted, require, row_or_404
 from jingwei.desk.history import history_of
 from jingwei.desk.lists import SIZES, Selection, key_text
 from jingwei.desk.records import details_of, panels_of, table, timeline_of
+from jingwei.desk.search import slip_in
 from jingwei.desk.verbs import verbs_for_many
 from jingwei.directory.models import Region
 
@@ -97,6 +98,8 @@ def _why_nothing(selection):
     """What an empty list says."""
     if selection.refusals:
         return "请修改或清除上面的筛选条件。"
+    if slip := next(filter(None, map(slip_in, selection.search.words)), ""):
+        return f"没有找到这个证件号，请核对：{slip}"
     if selection.is_narrowed:
         return "没有符合条件的数据。可以减少搜索词或清除筛选条件。"
     return selection.resource.empty

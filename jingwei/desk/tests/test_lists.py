@@ -79,6 +79,15 @@ def test_a_document_number_is_found_whole_also_by_its_old_fifteen_digits(village
     assert names(select(village, q=known[:17])) == []
 
 
+@pytest.mark.req("P-5.1", "CL-3.2")
+def test_an_empty_list_says_why_and_what_to_do(village):
+    known = number("19500102")
+    wrong = known[:17] + ("1" if known[17] != "1" else "2")
+    assert f"校验位应为 {known[17]}" in village.client.get("/people/", {"q": wrong}).content.decode()
+    assert "减少搜索词" in village.client.get("/people/", {"q": "没有这个人"}).content.decode()
+    assert "导入摸排表" in village.client.get("/people/").content.decode()
+
+
 @pytest.mark.req("P-4.2")
 def test_a_long_word_has_to_stand_in_one_piece(village):
     """All pairs of 1203 stand in 12号203室, but not the number."""

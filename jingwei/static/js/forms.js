@@ -2,6 +2,9 @@
 
 document.querySelector("[data-focus]")?.focus();
 
+// A search field asks while one types; told again when it is left, it would ask twice.
+document.addEventListener("change", (event) => event.target.matches("[data-search]") && event.stopPropagation(), true);
+
 // A filled-in form asks before it is left.
 let changed = false;
 document.addEventListener("input", (event) => {
