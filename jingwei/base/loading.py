@@ -87,7 +87,8 @@ def load(
     `record` is a load begun before, whose own mode, mapping and so on hold; without it a load of the same
     file that was cut off goes on, or a new one begins. The Load's attribute `messages` holds all refusals and
     warnings as two frames (MESSAGES), its `outline` what stood at the top of the file. With bad="stop" one
-    bad row fails the load and nothing is stored. PermissionDenied without the right; Unreadable when the file
+    bad row fails the load and nothing is stored. A load that is over is not done again; what it refused is
+    told again. PermissionDenied without the right; Unreadable when the file
     cannot be read as the sheet.
     """
     require_import(actor, sheet)
@@ -102,6 +103,8 @@ def load(
             except ValidationError as refusal:
                 close(actor, record, Load.FAILED, reason="；".join(refusal.messages))
                 raise
+        elif record.counts.get("rejected_rows"):
+            _tell_again(actor, sheet, path, record, progress or _untold)
     return record
 
 
@@ -178,6 +181,14 @@ def _run(actor, sheet, path, record, progress):
         record.mapping = prepared.outline.mapping
         close(actor, record, Load.DONE, counts)
         sheet.after_load(counts["added"] + counts["changed"])
+
+
+def _tell_again(actor, sheet, path, record, progress):
+    """Say what a load refused that is over: its workbook of errors may not have come to be written."""
+    prepared = prepare(actor, sheet, path, mapping=record.mapping, today=record.today, progress=progress)
+    chunks = list(record.chunks.order_by("number").values_list("counts", flat=True))
+    record.outline = prepared.outline
+    record.messages = _refused(prepared, chunks), prepared.warnings
 
 
 def _store(actor, sheet, record, prepared, progress):

@@ -383,10 +383,8 @@ def load_file(resource, actor, job, report) -> dict:
     try:
         with files.clear_path(load.file) as path, readable():
             load = loading.load(actor, sheet, path, record=load, progress=report)
-            # A load that was through before, and whose job is only tried again, has no messages any more.
-            refused, _ = getattr(load, "messages", ([], []))
-            if len(refused):
-                load.error_file = _error_file(sheet, load, path, refused)
+            if load.counts.get("rejected_rows"):
+                load.error_file = _error_file(sheet, load, path, load.messages[0])
     except jobs.Cancelled:
         loading.close(actor, load, Load.CANCELLED)
         raise

@@ -273,6 +273,28 @@ def test_a_load_adds_changes_and_tells_what_came_of_it(clerk):
     assert (line.operator, line.result) == (clerk.persona.operator.pk, "成功")
 
 
+@pytest.mark.req("P-5.3", "CL-6.4", "P-6.3")
+@pytest.mark.django_db
+def test_error_rows_that_could_not_be_written_are_written_when_the_job_is_tried_again(clerk, monkeypatch):
+    clerk.upload(sheet(row("甲"), row("", 证件号=number())))
+    clerk.work()
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(imports.workbooks, "write_errors", full)
+        clerk.post("confirm")
+        clerk.work()
+    assert "磁盘空间不足" in clerk.load.job.message and clerk.load.error_file is None
+    assert Person.objects.count() == 1, "what is right is stored all the same"
+    clerk.post("again")
+    clerk.work()
+    assert clerk.load.state == Load.DONE and clerk.load.error_file.size
+    assert "下载错误行表格" in clerk.text
+    assert Person.objects.count() == LogEntry.objects.filter(act="导入").count() == 1
+
+
 @pytest.mark.req("P-5.3", "CL-6.4")
 @pytest.mark.django_db
 def test_the_error_rows_come_back_as_a_workbook_that_loads_once_it_is_corrected(clerk):
