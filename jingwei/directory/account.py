@@ -73,6 +73,7 @@ class RegistrationForm(forms.ModelForm):
     class Meta:
         model = Registration
         fields = ["kind", "name", "contact", "organisation", "login", "phone", "note"]
+        labels = {"contact": "团体负责人（个人不填）", "note": "申请说明（可不填）"}
 
     def clean_phone(self):
         text = self.cleaned_data["phone"]
