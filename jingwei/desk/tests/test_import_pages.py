@@ -288,6 +288,7 @@ def test_error_rows_that_could_not_be_written_are_written_when_the_job_is_tried_
         clerk.work()
     assert "磁盘空间不足" in clerk.load.job.message and clerk.load.error_file is None
     assert Person.objects.count() == 1, "what is right is stored all the same"
+    assert "重试</button>" in clerk.client.get(clerk.address).content.decode()
     clerk.post("again")
     clerk.work()
     assert clerk.load.state == Load.DONE and clerk.load.error_file.size
