@@ -1,5 +1,6 @@
 """Public places: venues, the thresholds of their footfall, how many people came on each day (KP-1, KP-2)."""
 
+import pgtrigger
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
@@ -88,10 +89,34 @@ class VenueThreshold(Record):
         return f"{self.venue} {self.from_day}"
 
 
+# Sums what a statement has written to the days into their months.
+_ADD_UP = """
+INSERT INTO places_venuemonth AS kept (venue_code, month, count)
+SELECT venue_code, date_trunc('month', day)::date, sum(number) FROM ({changes}) AS changed
+GROUP BY 1, 2 HAVING sum(number) <> 0 ORDER BY 1, 2
+ON CONFLICT (venue_code, month) DO UPDATE SET count = kept.count + excluded.count;
+RETURN NULL;
+"""
+
+
+def _summed(operation, *, before="", after=""):
+    parts = [f"SELECT venue_code, day, -count AS number FROM {before}"] if before else []  # noqa: S608
+    parts += [f"SELECT venue_code, day, count AS number FROM {after}"] if after else []  # noqa: S608
+    return pgtrigger.Trigger(
+        name=f"months_after_{str(operation).lower()}",
+        level=pgtrigger.Statement,
+        when=pgtrigger.After,
+        operation=operation,
+        referencing=pgtrigger.Referencing(old=before or None, new=after or None),
+        func=_ADD_UP.format(changes=" UNION ALL ".join(parts)),
+    )
+
+
 class VenueDay(models.Model):
     """How many scans a venue code has on a day of the platform's time zone (日扫码量); no row means none.
 
     Kept with the scans in one transaction. The code need not be a venue's: the province knows more of them.
+    The database adds the days up to months (`VenueMonth`).
     """
 
     pk = models.CompositePrimaryKey("venue_code", "day")
@@ -102,4 +127,22 @@ class VenueDay(models.Model):
 
     class Meta:
         verbose_name = "日扫码量"
-        indexes = [models.Index(fields=["day", "venue_code"], include=["count"], name="footfall_by_day")]
+        indexes = [models.Index(fields=["venue_code", "day"], include=["count"], name="footfall_of_venue")]
+        triggers = [
+            _summed(pgtrigger.Insert, after="new_values"),
+            _summed(pgtrigger.Update, before="old_values", after="new_values"),
+            _summed(pgtrigger.Delete, before="old_values"),
+        ]
+
+
+class VenueMonth(models.Model):
+    """The sum of the days of the month that begins on `month` (月扫码量); triggers keep it (KP-P2)."""
+
+    pk = models.CompositePrimaryKey("venue_code", "month")
+    venue_code = models.CharField("公共场所ID", max_length=CODE_LENGTH)
+    month = models.DateField("月份")
+    count = models.BigIntegerField("扫码量")
+
+    class Meta:
+        verbose_name = "月扫码量"
+        indexes = [models.Index(fields=["venue_code", "month"], include=["count"], name="months_of_venue")]

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from django.db.models import Max, OuterRef, Subquery, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import Max
 
 from jingwei.places.models import VenueDay
 from jingwei.scans.models import HIGH, LOW, Scan
@@ -13,17 +12,6 @@ from jingwei.scans.models import HIGH, LOW, Scan
 def newest():
     """The collecting time of the newest scan (KP-3.1), None if there is none."""
     return Scan.objects.aggregate(at=Max("collected_at"))["at"]
-
-
-def with_scans(venues, first: date | None, last: date | None):
-    """`venues` with `scans`, how many they have from day `first` to `last`; None leaves a side open."""
-    days = VenueDay.objects.filter(venue_code=OuterRef("code"))
-    if first:
-        days = days.filter(day__gte=first)
-    if last:
-        days = days.filter(day__lte=last)
-    total = days.order_by().values("venue_code").annotate(total=Sum("count")).values("total")
-    return venues.annotate(scans=Coalesce(Subquery(total), 0))
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from jingwei.base.resource import (
     Verb,
 )
 from jingwei.places.models import Venue
+from jingwei.places.queries import with_scans
 from jingwei.scans import pages
 from jingwei.scans.actions import receive_alert
 from jingwei.scans.models import Alert, Scan
-from jingwei.scans.queries import with_scans
 from jingwei.scans.sheets import ScanSheet
 
 SOURCE = [

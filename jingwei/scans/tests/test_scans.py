@@ -14,6 +14,7 @@ from jingwei.base.models import Job, LogEntry
 from jingwei.desk import jobs, tasks
 from jingwei.desk.lists import key_text
 from jingwei.places.models import Venue, VenueDay
+from jingwei.places.queries import scans_of, with_scans
 from jingwei.places.samples import venue
 from jingwei.scans.actions import COLLECTED, IMPORTED, NIGHT, Chosen, compare_venues, erase_scans, recount
 from jingwei.scans.models import Scan
@@ -149,6 +150,19 @@ def test_after_any_loads_and_deletions_the_counters_are_what_a_recount_gives(loa
         assert erase_scans(venueops.actor, chosen, expected=number) == number
         assert not Scan.objects.filter(chosen.condition).exists()
         assert counts() == recounted()
+        for code in ("S0", "S1", "S2"):
+            place, _ = Venue.objects.get_or_create(code=code, defaults={"name": code})
+            low, high = sorted(
+                date(2026, chance.choice([8, 9, 10, 11]), chance.randrange(1, 31)) for _ in "ab"
+            )
+            for first, last in ((low, high), (None, high), (low, None), (None, None), (low, low)):
+                within = [
+                    number
+                    for (of, day), number in recounted().items()
+                    if of == code and (not first or day >= str(first)) and (not last or day <= str(last))
+                ]
+                assert with_scans(Venue.objects.all(), first, last).get(pk=place.pk).scans == sum(within)
+            assert scans_of(code) == sum(n for (of, _), n in recounted().items() if of == code)
     assert recount(NIGHT) == 0
 
 
