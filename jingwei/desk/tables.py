@@ -48,13 +48,14 @@ class Xlsx:
         return self
 
     def __exit__(self, failed, *_):
-        if failed is None:
-            self.write([[]] * len(self.headings))  # no rows at all still make a worksheet with headings
-            self._end_sheet()
-            self._write_book()
-            self.zip.close()
-        elif self.sheet is not None:
-            self.sheet.close()
+        try:
+            if failed is None:
+                self.write([[]] * len(self.headings))  # no rows at all still make a worksheet with headings
+                self._end_sheet()
+                self._write_book()
+                self.zip.close()
+        finally:
+            self.zip.fp = None  # else one cut off would end itself later, in a stream that is gone
 
     def write(self, columns):
         """Write some rows, given column by column; columns are as wide as the first lot needs."""
