@@ -268,7 +268,8 @@ def _few_values(model, name) -> list[str] | None:
     """Every text of the column, from one to the next in its index; None if they are more than MOST_VALUES."""
     quote = connection.ops.quote_name
     table, column = quote(model._meta.db_table), quote(model._meta.get_field(name).column)
-    following = f"SELECT min({column}) AS value FROM {table} WHERE {column} >"  # noqa: S608
+    # The index leaves empty texts out, and is used where the statement does, too.
+    following = f"SELECT min({column}) AS value FROM {table} WHERE {column} <> '' AND {column} >"  # noqa: S608
     each = f"{following} '' UNION ALL SELECT ({following} value) FROM found WHERE value IS NOT NULL"  # noqa: S608
     statement = f"WITH RECURSIVE found AS ({each}) SELECT value FROM found WHERE value IS NOT NULL LIMIT %s"  # noqa: S608
     with connection.cursor() as cursor:

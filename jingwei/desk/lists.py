@@ -17,6 +17,7 @@ from itertools import islice
 from django.core.exceptions import EmptyResultSet, ValidationError
 from django.db import connection, transaction
 from django.db.models import BinaryField, DateTimeField, ExpressionWrapper, F, Func, Q, Value
+from django.db.models.functions import Coalesce
 from django.http import QueryDict
 from django.utils import timezone
 
@@ -29,15 +30,13 @@ from jingwei.desk.filters import Control, Question, control, label_of, shown_as,
 from jingwei.desk.search import Search
 
 COUNT_BOUND = 10_000  # totals are exact up to here
-LOOK_BOUND = 2_000  # the same for a search whose rows have to be opened to be counted
+SEARCH_BOUND = 2_000  # the same for a search: the rows of a fragment lie all over the table
+LOOK_BOUND = 500  # the same for a search whose rows have to be opened to be counted
 CHUNK = 5_000  # rows of a long selection that are read in one go
 SIZES = (25, 50, 100, 200)
 RESERVED = ("q", "tab", "sort", "load", "page", "size")  # no filter may have such a name
-_BATCHES = (
-    200,
-    LOOK_BOUND,
-    20_000,
-)  # candidates of a search looked at in one go, the last one again and again
+# Candidates of a search looked at in one go, the last one again and again.
+_BATCHES = (200, 1_000, 5_000)
 
 
 @dataclass(frozen=True)
@@ -267,7 +266,7 @@ class Selection:
     def _look(self) -> Iterator[list]:
         """Keys of the rows that really match, batch by batch: the database finds some that only seem to."""
         needs = [*self.search.needs, *(name for column, _ in self.equal for name in column.needs)]
-        candidates = fetch(self.rows, needs, self.resource.related)
+        candidates = fetch(self._in_order(), needs, self.resource.related)
         start = 0
         for size in _growing(_BATCHES):
             batch = list(candidates[start : start + size])
@@ -286,13 +285,39 @@ class Selection:
     def _keys(self, start, end) -> list:
         """Keys of the rows from `start` to before `end` (None: all) in the order of the list."""
         if not self._needs_a_look:
-            return list(self.rows.values_list("pk", flat=True)[start:end])
+            return list(self._in_order().values_list("pk", flat=True)[start:end])
         while end is None or len(self._found) < end:
             batch = next(self._looking, None)
             if batch is None:
                 break
             self._found += batch
         return self._found[start:end]
+
+    @property
+    def _bound(self) -> int:
+        """Up to where a page counts the rows."""
+        return SEARCH_BOUND if self.text else COUNT_BOUND
+
+    @cached_property
+    def _counted(self) -> int:
+        """How many rows the database finds, counted to one beyond the bound."""
+        return self.rows.order_by()[: self._bound + 1].count()
+
+    def _in_order(self):
+        """The rows; few of them in an order that no index offers, though it is the same one.
+
+        Whoever asks for the first 25 of what seems to be frequent is led along the list's order, and reads
+        all of it where that was wrong. Few rows are found first and sorted then.
+        """
+        first, *others = self._order()
+        name = first.removeprefix("-")
+        field = field_at(self.resource.model, name)
+        # A reference sorts by the order of what it refers to, a key of several columns by all of them.
+        several = field is None or field.is_relation and name != field.attname or name == "pk"
+        if self._counted > self._bound or several:
+            return self.rows
+        same = Coalesce(name, name)
+        return self.rows.order_by(same.desc() if first.startswith("-") else same.asc(), *others)
 
     def keys(self) -> list:
         """The keys of all rows in order."""
@@ -315,7 +340,7 @@ class Selection:
 
     def page(self, number=1, size=SIZES[0]) -> Page:
         """One page of the list; the last one instead of one behind it."""
-        total = self.total()
+        total = self.total(self._bound)
         if total.exact:
             number = min(number, max(1, -(-total.number // size)))
         start = (number - 1) * size
@@ -327,6 +352,8 @@ class Selection:
         if self._needs_a_look:
             bound = bound and min(bound, LOOK_BOUND)
             number = len(self._keys(0, None if bound is None else bound + 1))
+        elif bound == self._bound:
+            number = self._counted
         else:
             rows = self.rows.order_by()
             number = (rows if bound is None else rows[: bound + 1]).count()
