@@ -6,7 +6,7 @@ sheet of one row (`clean_row`).
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from django.contrib.postgres.fields import ArrayField
@@ -18,9 +18,11 @@ from jingwei.base.access import Actor
 from jingwei.base.codes import CodeField
 from jingwei.base.columns import Context, Type
 from jingwei.base.fields import Sealed, SealedField
-from jingwei.base.models import Load
 from jingwei.base.reading import ROW, Wanted
 from jingwei.kit.column import Cleaned
+
+if TYPE_CHECKING:  # the process that colours workbooks has no database
+    from jingwei.base.models import Load
 
 
 @dataclass(frozen=True)
@@ -121,25 +123,25 @@ class Sheet:
         """Find whose the cleaned rows of a chunk are. Called in a transaction."""
         return Placed(rows)
 
-    def keep_aside(self, actor: Actor, record: Load, strangers: pl.DataFrame):
+    def keep_aside(self, actor: Actor, record: "Load", strangers: pl.DataFrame):
         """Keep the rows of people in no register. Called in the chunk's transaction (CL-6.5)."""
 
     def roll_up(self, parents: Sequence[int]):
         """Bring these rows of `parent` up to date. Called in the transaction of a load or of its undoing."""
 
-    def store(self, actor: Actor, rows: pl.DataFrame, record: Load) -> Stored:
+    def store(self, actor: Actor, rows: pl.DataFrame, record: "Load") -> Stored:
         """Add the cleaned events of a chunk that are not there yet. Called in the chunk's transaction."""
         raise NotImplementedError
 
-    def has_brought(self, record: Load) -> bool:
+    def has_brought(self, record: "Load") -> bool:
         """Whether there is anything left that taking the load back would change."""
         return record.rows.exists()
 
-    def take_back(self, actor: Actor, record: Load) -> tuple[int, int, list[dict]]:
+    def take_back(self, actor: Actor, record: "Load") -> tuple[int, int, list[dict]]:
         """Undo a load of events: rows deleted, rows restored, rows left {row, id, label, reason}."""
         raise NotImplementedError
 
-    def forget_aside(self, record: Load):
+    def forget_aside(self, record: "Load"):
         """Undo `keep_aside`. Called in the transaction of the undoing."""
 
     def remark(self) -> str:
