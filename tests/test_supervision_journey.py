@@ -1,0 +1,106 @@
+"""The operating unit and a regulator at work in a real browser, on what the command line has loaded (KP)."""
+
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from playwright.sync_api import expect
+
+from tests.browser import Window, chromium
+from tests.instance import new_instance
+
+pytestmark = pytest.mark.xdist_group("supervision")
+DATA = Path(__file__).parent / "data"
+TODAY = "2026-11-20"
+
+
+@pytest.fixture(scope="module")
+def instance():
+    with new_instance(settings.JINGWEI_HOME) as instance:
+        instance.start()
+        for sheet, name in (
+            ("venues", "venues.xlsx"),
+            ("thresholds", "thresholds.csv"),
+            ("scans", "scans.csv"),
+        ):
+            done = instance.run("import", sheet, DATA / name, "--as", "venueops", "--today", TODAY)
+            assert done.returncode == 0, done.stderr
+        done = instance.run("run-nightly", "--today", TODAY)
+        assert done.returncode == 0, done.stderr
+        yield instance
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def window_of(instance, browser):
+    """Opens a window in which an account is signed in; it may have done at the end what no page may do."""
+    windows = []
+
+    def open_window(login):
+        windows.append(Window(browser, instance))
+        windows[-1].sign_in(login)
+        return windows[-1]
+
+    yield open_window
+    faults = [fault for window in windows for fault in window.faults]
+    for window in windows:
+        window.context.close()
+    assert not faults
+
+
+@pytest.mark.req("KP-2.1", "KP-6.2", "KP-6.3", "KP-6.4")
+def test_a_regulator_sees_why_a_venue_is_alerted_receives_it_and_sets_a_threshold(window_of):
+    window = window_of("regulator")
+    page = window.page
+    page.get_by_role("link", name="未接收的扫码预警").first.click()
+    row = page.locator("table.rows tbody tr").first
+    code = row.locator("td").nth(1).inner_text()
+    row.locator("th a").click()
+    expect(page.locator("#days-chart canvas")).to_be_visible()
+    expect(page.locator("#days-table tr.table-warning")).to_have_count(7)
+    window.look()
+    page.get_by_role("link", name="接收", exact=True).click()
+    page.get_by_role("button", name="接收").click()
+    expect(page.get_by_text("接收完成")).to_be_visible()
+    window.open("/alerts/?tab=1")
+    expect(page.locator("table.rows tbody tr")).to_have_count(1)
+    window.open(f"/thresholds/?code={code}")
+    page.locator("table.rows tbody th a").first.click()
+    page.get_by_role("link", name="编辑").click()
+    page.get_by_label("阈值最小值").fill("2")
+    page.get_by_label("阈值最大值").fill("50")
+    page.get_by_role("button", name="保存").first.click()
+    expect(page.get_by_text("已保存")).to_be_visible()
+    window.look()
+    assert window.open("/venues/") == 403
+
+
+@pytest.mark.req("KP-1.1", "KP-3.1", "KP-3.3", "KP-5.1")
+def test_the_operating_unit_finds_unknown_venues_counts_scans_and_deletes_a_day(window_of):
+    window = window_of("venueops")
+    page = window.page
+    window.open("/venues/?tab=0")
+    expect(page.locator("table.rows tbody tr")).to_have_count(4)
+    window.open("/scans/import/")
+    expect(page.get_by_text("2026-11-19 23:58:57")).to_be_visible()
+    window.open("/scan-statistics/?from=2026-11-01&to=2026-11-19")
+    page.locator("table.rows tbody th a").first.click()
+    expect(page.locator("#days-chart canvas")).to_be_visible()
+    window.look()
+    window.open("/scan-query/?venue_code=KP000001")
+    window.open("/scan-erasure/")
+    page.locator("[name=first]").fill("2026-11-19T00:00:00")
+    page.locator("[name=last]").fill("2026-11-19T23:59:59")
+    page.get_by_role("button", name="统计条数").click()
+    number = page.locator("label[for=typed] b").inner_text()
+    window.look()
+    page.get_by_label("输入条数").fill(number)
+    page.get_by_role("button", name="删除").click()
+    expect(page.get_by_text("正在后台删除")).to_be_visible()
+    window.open("/jobs/")
+    expect(page.get_by_text(f"已删除扫码记录 {number} 条")).to_be_visible(timeout=30_000)
