@@ -1,9 +1,10 @@
 """The statistics pages of the register (CL-4)."""
 
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from django.core.paginator import Paginator
-from django.db.models import F, Q
+from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
@@ -103,14 +104,33 @@ def crossing(request):
     )
 
 
+class OverdueFirst:
+    """People by their last test: never tested, then the longest ago. They are counted without being read."""
+
+    def __init__(self, rows, counts):
+        self.never = rows.filter(sampled_at=None).order_by("region_id", "pk")
+        self.tested = rows.filter(sampled_at__isnull=False).order_by("sampled_at", "pk")
+        self.counts = counts
+
+    def __len__(self):
+        return self.counts["people"]
+
+    def __getitem__(self, asked):
+        never = self.counts["never"]
+        found = list(self.never[asked.start : min(asked.stop, never)]) if asked.start < never else []
+        if asked.stop > never:
+            found += self.tested[max(asked.start - never, 0) : asked.stop - never]
+        return found
+
+
 def crossing_people(request, within):
-    """A page of the people of these occupations: who was never tested first, then the longest ago."""
-    today = timezone.localdate()
-    rows = Person.objects.visible_to(request.actor, "people.view").filter(
-        CONDITIONS["crossing"]["是"][1](today), region__code__startswith=within.region
-    )
-    rows = rows.select_related("region__parent").order_by(F("sampled_at").asc(nulls_first=True), "pk")
-    people = Paginator(rows, 50).get_page(request.GET.get("page"))
+    """A page of the people of these occupations whom the operator may view."""
+    today, viewed = timezone.localdate(), request.actor.data_scope("people.view")
+    inside = counted_in(replace(within, reach=viewed))
+    [counted] = statistics.crossing(inside, within.areas, today)
+    rows = Person.objects.filter(CONDITIONS["crossing"]["是"][1](today), inside(Person))
+    overdue_first = OverdueFirst(rows.select_related("region__parent"), counted.total.counts)
+    people = Paginator(overdue_first, 50).get_page(request.GET.get("page"))
     reveal(person.phone for person in people)
     for person in people:
         person.days = person.sampled_at and (today - timezone.localdate(person.sampled_at)).days
