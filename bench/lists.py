@@ -44,7 +44,7 @@ def _pages(login):
     client.force_login(Operator.objects.get(login_key=login))
     known = Person.objects.exclude(phone=None).order_by("pk").first()
     words = {"number": known.number.clear(), "phone": known.phone.clear(), "region": known.region_id}
-    client.get("/people/")  # what a process and a session keep for a while (menu, words, time of use) is fresh
+    client.get("/people/")  # what process and session keep for a while (menu, words, time of use) is fresh
     taken, most = [], 0
     for query in QUERIES:
         address = "/people/?" + query.format(**words).removeprefix("-")
