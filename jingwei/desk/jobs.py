@@ -235,6 +235,13 @@ def take_up_stalled():
             _finish(job_id, platform_actor("后台任务"), state=Job.FAILED, message=message)
 
 
+def take_up_lost():
+    """Queue the other tasks again whose worker is gone; one with a queueing lock comes again by itself."""
+    for lost in async_to_sync(queue.get_stalled_jobs)():
+        if lost.task_name != TASK and lost.queueing_lock is None and lost.attempts < MOST_TRIES:
+            queue.retry_job_by_id(lost.id, retry_at=timezone.now())
+
+
 def clean_up(actor, job, report):
     """Kind of job: delete the records of jobs that ended long ago."""
     before = timezone.now() - timedelta(days=KEEP_DAYS.value())

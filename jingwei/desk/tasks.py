@@ -82,5 +82,6 @@ schedule("clean-jobs", "清理任务记录", jobs.clean_up, "20 19 * * *")
 @app.periodic(cron="* * * * * */10")
 @app.task(name="desk.take_up_stalled", queueing_lock="desk.take_up_stalled")
 def take_up_stalled(timestamp):
-    """Look for jobs whose worker is gone, also right after a worker starts."""
+    """Look for jobs and tasks whose worker is gone, also right after a worker starts."""
     jobs.take_up_stalled()
+    jobs.take_up_lost()
