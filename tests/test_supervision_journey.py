@@ -63,6 +63,9 @@ def test_a_regulator_sees_why_a_venue_is_alerted_receives_it_and_sets_a_threshol
     row.locator("th a").click()
     expect(page.locator("#days-chart canvas")).to_be_visible()
     expect(page.locator("#days-table tr.table-warning")).to_have_count(7)
+    # The chart's lines are named by the headings above the numbers, which come last.
+    headings = page.locator("#days-table thead th").all_inner_texts()
+    assert headings[-3:] == ["扫码量", "最小值", "最大值"]
     window.look()
     page.get_by_role("link", name="接收", exact=True).click()
     page.get_by_role("button", name="接收").click()

@@ -38,16 +38,17 @@ OVERLAP = timedelta(days=1)
 # before and the windows that may have to go are seen whole.
 CHOOSE = """
 CREATE TEMP TABLE evaluating ON COMMIT DROP AS
-WITH changed AS (
-    SELECT venue.id, min(footfall.day) AS day
+WITH written AS (
+    SELECT venue.id, footfall.day
     FROM places_venueday AS footfall JOIN places_venue AS venue ON venue.code = footfall.venue_code
-    WHERE footfall.updated_at > %(changed)s GROUP BY venue.id
+    WHERE footfall.updated_at > %(changed)s
     UNION ALL
-    SELECT venue_id, min(from_day) FROM places_venuethreshold WHERE updated_at > %(changed)s GROUP BY venue_id
+    SELECT venue_id, from_day FROM places_venuethreshold WHERE updated_at > %(changed)s
+), changed AS (
+    SELECT id, min(day) AS day FROM written GROUP BY id
 ), chosen AS (
-    SELECT venue.id AS venue_id, venue.code,
-           least(%(next)s::date, (SELECT min(day) FROM changed WHERE changed.id = venue.id)) AS since
-    FROM places_venue AS venue
+    SELECT venue.id AS venue_id, venue.code, least(%(next)s::date, changed.day) AS since
+    FROM places_venue AS venue LEFT JOIN changed USING (id)
     WHERE NOT venue.archived
       AND (EXISTS (SELECT FROM places_venuethreshold WHERE venue_id = venue.id)
            OR EXISTS (SELECT FROM scans_alert WHERE venue_id = venue.id AND withdrawn_at IS NULL))

@@ -140,10 +140,8 @@ class AlertResource(Resource):
     icon = "bell"
     model = Alert
     actions = ("view", "export")
-    readonly = [
-        *("venue", "reason", "first_day", "last_day", "raised_at", "received_at", "receiver", "outdated"),
-        "withdrawn_at",
-    ]
+    readonly = ["reason", "raised_at", "received_at", "receiver", "outdated"]
+    internal = ["venue", "first_day", "last_day", "withdrawn_at"]
     columns = [
         of_venue("code", "公共场所ID"),
         of_venue("name", "公共场所"),
@@ -194,8 +192,10 @@ class WithdrawnAlertResource(Resource):
     icon = "rotate"
     model = Alert
     actions = ("view", "export")
-    readonly = AlertResource.readonly
+    readonly = ["reason", "raised_at", "withdrawn_at"]
+    internal = ["venue", "first_day", "last_day", "received_at", "receiver", "outdated"]
     columns = [*AlertResource.columns, "raised_at", "withdrawn_at"]
+    sections = [AlertResource.sections[0], ("撤回", ["raised_at", "withdrawn_at"])]
     link = "name"
     related = ["venue"]
     order = ["-withdrawn_at"]
