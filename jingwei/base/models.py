@@ -1,4 +1,4 @@
-"""Tables every package stands on: records, the operation log, dictionaries, parameters, files, jobs, loads."""
+"""Tables every package stands on: records, the log, dictionaries, parameters, files, jobs, loads."""
 
 import uuid
 
@@ -43,7 +43,9 @@ class LogEntry(models.Model):
     object_id = models.CharField("对象编号", max_length=60, blank=True)
     label = models.CharField("对象", max_length=200, blank=True)
     detail = models.JSONField("内容", default=dict)
-    result = models.CharField("结果", max_length=10, default="成功", choices=[(r, r) for r in ("成功", "拒绝", "失败")])
+    result = models.CharField(
+        "结果", max_length=10, default="成功", choices=[(r, r) for r in ("成功", "拒绝", "失败")]
+    )
     reason = models.CharField("事由", max_length=500, blank=True)
     request_id = models.CharField("请求号", max_length=36, blank=True)
 
@@ -65,7 +67,7 @@ class LogEntry(models.Model):
 
 
 class ErrorEntry(models.Model):
-    """An unhandled error, found by the reference number its user saw (P-3.3). Holds no values, only places."""
+    """An unhandled error, found by the number its user saw (P-3.3). Holds no values, only places."""
 
     at = models.DateTimeField("时间", default=timezone.now, db_index=True)
     reference = models.CharField("编号", max_length=36, db_index=True)
@@ -128,7 +130,7 @@ class ParameterValue(Record):
 
 
 class StoredFile(models.Model):
-    """A file of an operator: an upload, an export, an error workbook. Served only to its owner, expires (P-5.4)."""
+    """An operator's upload, export or error workbook. Served only to its owner, expires (P-5.4)."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     name = models.CharField("文件名", max_length=200)
@@ -157,7 +159,12 @@ class Job(models.Model):
     arguments = models.JSONField("参数", default=dict)
     # What was searched for may be a telephone number.
     query = SealedField(
-        "查询条件", kind="text", blank=True, purpose="按条件导出", basis="操作员的导出操作", keep="任务记录保存期间"
+        "查询条件",
+        kind="text",
+        blank=True,
+        purpose="按条件导出",
+        basis="操作员的导出操作",
+        keep="任务记录保存期间",
     )
     state = models.CharField("状态", max_length=10, default=WAITING)
     done = models.BigIntegerField("已处理", default=0)
@@ -206,7 +213,9 @@ class Load(models.Model):
     job = models.ForeignKey(Job, models.SET_NULL, null=True, verbose_name="后台任务")
     state = models.CharField("状态", max_length=10, default=RUNNING)
     # The upload of a load made on the pages, and what a trial run over it says before the operator confirms.
-    file = models.ForeignKey(StoredFile, models.SET_NULL, null=True, related_name="+", verbose_name="上传文件")
+    file = models.ForeignKey(
+        StoredFile, models.SET_NULL, null=True, related_name="+", verbose_name="上传文件"
+    )
     sample = SealedField(
         "样例", kind="text", blank=True, purpose="核对列对应", basis="操作员的导入操作", keep="确认导入之前"
     )
@@ -235,7 +244,7 @@ class Load(models.Model):
 
 
 class LoadChunk(models.Model):
-    """A finished chunk of a load, written in the chunk's own transaction: a killed load continues behind it."""
+    """A finished chunk of a load, written in its transaction: a killed load continues behind it."""
 
     load = models.ForeignKey(Load, models.CASCADE, related_name="chunks")
     number = models.PositiveIntegerField()
@@ -271,7 +280,9 @@ class ColumnMapping(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["organisation", "sheet", "headings"], name="one_mapping_per_headings")
+            models.UniqueConstraint(
+                fields=["organisation", "sheet", "headings"], name="one_mapping_per_headings"
+            )
         ]
 
 
@@ -284,4 +295,6 @@ class ListSetting(models.Model):
     value = models.JSONField(default=dict)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["operator", "resource", "name"], name="one_setting_per_name")]
+        constraints = [
+            models.UniqueConstraint(fields=["operator", "resource", "name"], name="one_setting_per_name")
+        ]

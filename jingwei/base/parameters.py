@@ -1,4 +1,4 @@
-"""System parameters: declared where they are used, set by an administrator, effective without restart (P-6.2)."""
+"""System parameters: declared where used, set by an administrator, effective without restart (P-6.2)."""
 
 import time
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _kept: dict[str, Any] = {"until": 0.0, "values": {}}
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter. `default` gives the type: int, bool or str. `low` and `high` bound an int, both inclusive."""
+    """One parameter. `default` gives the type: int, bool or str. `low` and `high` bound an int, inclusive."""
 
     name: str
     label: str

@@ -82,7 +82,7 @@ class Between(Filter):
 
 @dataclass(frozen=True)
 class Day(Filter):
-    """A day that selects no rows but says what they count: `Resource.counted` gets it by the filter's name."""
+    """A day that selects no rows but says what they count: `Resource.counted` gets it by name."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,9 @@ class Resource:
     search: Sequence[str] = ()  # quick search; see desk.lists for how each kind of column is searched
     search_hint: str = ""
     order: Sequence[str] = ("pk",)
-    link: str = ""  # the column that opens a row and stays in sight when the list scrolls; the first one by default
+    link: str = (
+        ""  # the column that opens a row and stays in sight when the list scrolls; the first one by default
+    )
     figures: Sequence[Figure] = ()
     verbs: Sequence[Verb] = ()
     panels: Sequence[Panel] = ()
@@ -224,7 +226,7 @@ class Resource:
         return Q(pk__in=LoadRow.objects.filter(load=load).values(key=key))
 
     def counted(self, rows, days: dict[str, Any]):
-        """`rows` with what they count between the days of the `Day` filters, {name: date}; for lists of counts."""
+        """`rows` with what they count between the days of the `Day` filters, {name: date}."""
         return rows
 
     def kept_counts(self, actor) -> dict[str, int]:
@@ -232,7 +234,7 @@ class Resource:
         return {}
 
     def permissions(self) -> list[str]:
-        """Every permission this resource knows, `clear` (查看明文) included where it holds personal columns."""
+        """Every permission of this resource, `clear` (查看明文) included where it has personal columns."""
         from jingwei.base.fields import personal_fields
 
         named = [*self.actions, *(verb.name for verb in self.verbs)]
@@ -245,7 +247,7 @@ class Resource:
         return next((verb for verb in self.verbs if verb.name == name), None)
 
     def save(self, actor, obj, *, values, version=None):
-        """What the form's save button does. A resource whose rule needs an action of its own overrides this."""
+        """What the form's save button does; overridden where the rule needs an action of its own."""
         from jingwei.base.saving import save_record
 
         return save_record(actor, obj, resource=self.name, values=values, version=version)

@@ -75,7 +75,7 @@ def change(now, then) -> str:
 
 
 def list_of(request, within):
-    """Function of line and events: the address of the list with the rows counted, "" if it may not be seen."""
+    """Function of line and events: the address of the list of what is counted, "" if it is not to be seen."""
 
     def href(line, events):
         if request.actor.data_scope(f"{events.resource}.view") != within.reach:

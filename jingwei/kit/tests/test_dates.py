@@ -105,7 +105,12 @@ def test_the_future_is_refused_unless_allowed():
 
 
 @pytest.mark.req("SEC-12")
-@given(st.lists(st.text(st.sampled_from("0123456789-./年月日时分 :T+Z上下午") | st.characters(codec="utf-8")) | st.none()))
+@given(
+    st.lists(
+        st.text(st.sampled_from("0123456789-./年月日时分 :T+Z上下午") | st.characters(codec="utf-8"))
+        | st.none()
+    )
+)
 def test_any_text_is_read_or_refused(texts):
     raw = pl.Series(texts, dtype=pl.String)
     for cleaned in [clean_dates(raw, TODAY), clean_times(raw, NOW)]:
