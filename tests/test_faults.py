@@ -131,12 +131,12 @@ def start_import(path):
     )
 
 
-def sessions():
+def sessions(which=""):
     """How many others are connected to the database."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            f" WHERE datname = current_database() AND pid <> pg_backend_pid() {which}"
         )
         return cursor.fetchone()[0]
 
@@ -332,3 +332,30 @@ def test_rosters_samples_and_their_rolling_up_at_once_lose_nothing_and_end(
         ("9号", "16000000001", "甲采样点")
     }
     assert Person.objects.count() == Sample.objects.count() == 400
+
+
+@pytest.mark.req("CL-3.3")
+@pytest.mark.django_db(transaction=True)
+def test_a_sample_that_comes_while_an_older_one_is_looked_up_stays_the_latest(district, village, table):
+    [number] = numbers(1)
+
+    def sample(at):
+        cells = ["陈新", number, "甲采样点", at, "阴性"]
+        loading.load(district.actor, SampleSheet(), table(cells, name=f"{at[:10]}.csv", headings=SAMPLED))
+
+    sample("2026-11-05 09:00")
+    loading.load(village.actor, ROSTER, table(row(number)))
+    [someone] = Person.objects.all()
+
+    def look_up():
+        find_samples_of([someone.pk])
+        connection.close()
+
+    looking = threading.Thread(target=look_up)
+    with transaction.atomic():
+        sample("2026-11-06 09:00")
+        looking.start()
+        wait_for(lambda: sessions("AND wait_event_type = 'Lock'") == 1)
+    looking.join()
+    someone.refresh_from_db()
+    assert someone.sampled_at.day == 6

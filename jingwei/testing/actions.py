@@ -71,7 +71,9 @@ WHERE people_person.id = latest.id
 SETTLE = f"""
 {KNOWN}
 UPDATE testing_sample SET region = lives.region_id
-FROM (SELECT DISTINCT ON (number) number, region_id FROM known WHERE id = ANY(%s) ORDER BY number, id) AS lives
+FROM (
+    SELECT DISTINCT ON (number) number, region_id FROM known WHERE id = ANY(%s) ORDER BY number, id
+) AS lives
 WHERE testing_sample.number = lives.number AND region = ''
 """
 
@@ -167,6 +169,7 @@ def _there(samples):
             keys,
         )
         found = cursor.fetchall()
+        cursor.execute("SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on")
     schema = {ROW: pl.Int64, **dict.fromkeys(VALUES[:-1], pl.String), "result_at": pl.Datetime("us", "UTC")}
     frame = pl.DataFrame(found, schema=schema, orient="row")
     return frame.select(
