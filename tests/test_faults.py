@@ -131,12 +131,21 @@ def start_import(path):
     )
 
 
-def sessions(which=""):
+def somebody_waits_for_us():
+    """Whether another session waits for what our transaction holds."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+        )
+        return cursor.rowcount
+
+
+def sessions():
     """How many others are connected to the database."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity"
-            f" WHERE datname = current_database() AND pid <> pg_backend_pid() {which}"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         return cursor.fetchone()[0]
 
@@ -355,7 +364,7 @@ def test_a_sample_that_comes_while_an_older_one_is_looked_up_stays_the_latest(di
     with transaction.atomic():
         sample("2026-11-06 09:00")
         looking.start()
-        wait_for(lambda: sessions("AND wait_event_type = 'Lock'") == 1)
+        wait_for(somebody_waits_for_us)
     looking.join()
     someone.refresh_from_db()
     assert someone.sampled_at.day == 6
