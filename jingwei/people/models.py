@@ -21,7 +21,7 @@ BASIS = "《传染病防治法》及属地疫情防控职责"
 # What the filters of the list read that most people have.
 FILTERED = (
     *("name", "sex", "resident", "tenant", "occupation", "group", "birth_date"),
-    *("dose", "dose_on", "sampled_at", "sample_result"),
+    *("dose", "dose_on", "sampled_at", "sample_result", "created_at"),
 )
 # The latest of the person's own doses and samples, kept by the actions that store those (CL-3.3).
 LATEST = ("dose", "dose_on", "dose_unit", "sampled_at", "sample_result", "sample_point")
@@ -144,6 +144,9 @@ class Person(Record):
             ),
             models.Index(
                 fields=["region"], condition=models.Q(address__isnull=True), name="people_without_address"
+            ),
+            models.Index(
+                fields=["region"], condition=models.Q(phone__isnull=True), name="people_without_phone"
             ),
             models.Index(fields=["dose", "dose_on"], name="people_by_dose"),
             models.Index(
