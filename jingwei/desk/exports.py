@@ -6,6 +6,7 @@ chunk by chunk, masked unless the operator may see clear values and says why (P-
 
 import io
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 
@@ -78,12 +79,18 @@ def check(selection, *, clear):
 
 def write(selection, columns, table, *, clear, limit=None, report=lambda done: None) -> int:
     """Write all rows of a selection into an open table; the number of rows."""
-    done = 0
-    with closing(cells(selection, columns, clear=clear, size=CHUNK, limit=limit)) as chunks:
+    done, written = 0, None
+    chunks = cells(selection, columns, clear=clear, size=CHUNK, limit=limit)
+    # While one chunk is written, compressed and sealed, the database gives the next.
+    with closing(chunks), ThreadPoolExecutor(1) as beside:
         for chunk in chunks:
-            table.write(chunk)
+            if written:
+                written.result()
+            written = beside.submit(table.write, chunk)
             done += len(chunk[0])
             report(done)
+        if written:
+            written.result()
     return done
 
 

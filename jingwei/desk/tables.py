@@ -157,14 +157,14 @@ FORMATS = {"xlsx": Xlsx, "csv": Csv}
 
 def _plain(column):
     """Values as csv has them. Excel runs some texts as formulas; behind an apostrophe they stay texts."""
-    return [
-        ("'" + value if value.startswith(_RUNS) else value)
-        if type(value) is str
-        else f"{value:%Y-%m-%d %H:%M:%S}"
-        if type(value) is datetime
-        else value
-        for value in column
-    ]
+    written = {}
+    for value in set(column):
+        if type(value) is str:
+            if value.startswith(_RUNS):
+                written[value] = "'" + value
+        elif type(value) is datetime:
+            written[value] = value.isoformat(" ", "seconds")
+    return [written.get(value, value) for value in column] if written else column
 
 
 def _cell_from_style(value, text_style):
