@@ -22,7 +22,7 @@ from jingwei.directory.actors import actor_for
 from jingwei.directory.models import Operator
 from jingwei.people.models import Person
 
-SMALL, FULL = 20_000, 1_000_000
+SMALL, FULL = 100_000, 1_000_000
 AT_ONCE = 5_000
 
 
