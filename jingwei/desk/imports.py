@@ -23,10 +23,12 @@ from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from jingwei.base import audit, loading, reading, workbooks
+from jingwei.base.fields import SealedField, mask
 from jingwei.base.models import ColumnMapping, Load
 from jingwei.base.reading import Outline, Unreadable
 from jingwei.base.sheets import sheet_of
 from jingwei.desk import files, jobs
+from jingwei.desk.columns import field_at
 from jingwei.desk.guard import is_fragment, require
 from jingwei.desk.tables import Xlsx
 
@@ -231,9 +233,17 @@ def _mapping(sheet, outline):
     """Rows of the mapping page: (letter, heading, column mapped to, first values)."""
     rows = []
     for place, (letter, heading) in enumerate(outline.headings.items()):
-        values = [row[place] for row in outline.sample if row[place]][:3]
-        rows.append((letter, heading, outline.mapping.get(letter, ""), values))
+        mapped = outline.mapping.get(letter, "")
+        values = [_shown(sheet, mapped, row[place]) for row in outline.sample if row[place]][:3]
+        rows.append((letter, heading, mapped, values))
     return {"rows": rows, "outline": outline, "columns": sheet.columns, "problems": outline.problems}
+
+
+def _shown(sheet, name, text):
+    """A cell of the file, for the column `name`: what becomes a personal value is masked (SEC-16)."""
+    column = sheet.column(name)
+    target = column and column.stored and field_at(sheet.model, name)
+    return mask(target.kind, text) if text and isinstance(target, SealedField) else text
 
 
 @require_POST
@@ -307,7 +317,9 @@ def readable():
 def _preview(load, sheet, outline):
     columns = [column for column in sheet.columns if column.name in outline.mapping.values()]
     places = {name: list(outline.headings).index(letter) for letter, name in outline.mapping.items()}
-    rows = [[row[places[column.name]] for column in columns] for row in outline.sample]
+    rows = [
+        [_shown(sheet, column.name, row[places[column.name]]) for column in columns] for row in outline.sample
+    ]
     unused = [outline.headings[letter] for letter in _unused(outline)]
     return {"counts": load.preview, "columns": columns, "rows": rows, "unused": unused, "outline": outline}
 
