@@ -486,8 +486,12 @@ def test_what_undoing_needs_is_forgotten_when_its_time_is_over(clerk):
 @pytest.mark.req("P-5.3", "P-1.4")
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", [name for name, r in menu.resources().items() if "import" in r.actions])
-def test_any_resource_with_a_sheet_shows_its_upload_and_gives_a_template(name, district, secadmin, sysadmin):
-    importer = next((p for p in (district, secadmin, sysadmin) if p.actor.may(f"{name}.import")), None)
+def test_any_resource_with_a_sheet_shows_its_upload_and_gives_a_template(
+    name, district, secadmin, sysadmin, venueops
+):
+    importer = next(
+        (p for p in (district, secadmin, sysadmin, venueops) if p.actor.may(f"{name}.import")), None
+    )
     assert importer, "somebody of the shipped roles may import it"
     assert "下载模板" in importer.client.get(f"/{name}/import/").content.decode()
     template = importer.client.get(f"/{name}/import/template/")
