@@ -2,9 +2,7 @@
 
 import pghistory
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
-from django.db.models import OuterRef, Subquery, Value
-from django.db.models.functions import Coalesce
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from procrastinate.tasks import configure_task
 
@@ -135,16 +133,25 @@ def delete_dose(actor, dose):
     roll_up_doses([dose.person_id])
 
 
+# Most rows of a load leave the latest dose as it is: writing a person costs far more than looking.
+LATEST_DOSES = """
+UPDATE people_person
+SET dose = latest.dose, dose_on = latest."on", dose_unit = latest.unit
+FROM (
+    SELECT DISTINCT ON (asked.id) asked.id, given.dose, given."on", coalesce(given.unit, '') AS unit
+    FROM unnest(%s::bigint[]) AS asked(id) LEFT JOIN people_dose AS given ON given.person_id = asked.id
+    ORDER BY asked.id, given.dose DESC NULLS LAST
+) AS latest
+WHERE people_person.id = latest.id
+  AND (people_person.dose, people_person.dose_on, people_person.dose_unit)
+      IS DISTINCT FROM (latest.dose, latest."on", latest.unit)
+"""
+
+
 def roll_up_doses(people):
     """Set the latest dose, by its number, of the people with these ids (CL-3.3)."""
-    if not people:
-        return
-    latest = Dose.objects.filter(person=OuterRef("pk")).order_by("-dose")
-    Person.objects.filter(pk__in=people).update(
-        dose=Subquery(latest.values("dose")[:1]),
-        dose_on=Subquery(latest.values("on")[:1]),
-        dose_unit=Coalesce(Subquery(latest.values("unit")[:1]), Value("")),
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(LATEST_DOSES, [list(people)])
 
 
 def start_roll_up_of_samples(people):

@@ -64,6 +64,7 @@ def _holders(numbers):
         cursor.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
         cursor.execute(HOLDERS, asked)
         found = cursor.fetchall()
+        cursor.execute("SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on")
     schema = {"place": pl.UInt32, "person": pl.Int64, "region": pl.String, "other": pl.Boolean}
     return pl.DataFrame(found, schema=schema, orient="row")
 

@@ -21,20 +21,20 @@ KEY = ("number", "sampled_at", "point")
 VALUES = ("name", "institution", "result", "result_at")
 COLUMNS = (*KEY, *VALUES)
 
-# Where a person lives is what the register says when the sample comes in.
+# Where a person lives is what the register says when the sample comes in. The oldest record is found by
+# an aggregate: for "the first in order" the database may walk all people in order, for each sample.
 STORE = """
 INSERT INTO testing_sample
     (number, sampled_at, point, region, name, institution, result, result_at, received_at, load)
-SELECT number, sampled_at, point, coalesce(lives.region_id, ''), name, institution, result, result_at, now(),
-    %s
+SELECT number, sampled_at, point, coalesce(
+        (SELECT (array_agg(region_id ORDER BY id))[1]
+         FROM people_person WHERE people_person.number = arriving.number),
+        (SELECT (array_agg(region_id ORDER BY alias.id))[1]
+         FROM people_personalias AS alias JOIN people_person ON people_person.id = person_id
+         WHERE alias.number = arriving.number),
+        ''
+    ), name, institution, result, result_at, now(), %s
 FROM arriving
-LEFT JOIN LATERAL (
-    (SELECT region_id FROM people_person WHERE people_person.number = arriving.number ORDER BY id LIMIT 1)
-    UNION ALL
-    (SELECT region_id FROM people_personalias AS alias JOIN people_person ON people_person.id = person_id
-     WHERE alias.number = arriving.number ORDER BY alias.id)
-    LIMIT 1
-) AS lives ON true
 ON CONFLICT DO NOTHING
 """
 
