@@ -10,12 +10,14 @@ from jingwei.base.resource import (
     Day,
     Exact,
     Figure,
+    Panel,
     Ref,
     Region,
     Resource,
     Tab,
     Verb,
 )
+from jingwei.people.queries import numbers_of
 from jingwei.places.models import Venue
 from jingwei.places.queries import with_scans
 from jingwei.scans import pages
@@ -38,6 +40,11 @@ def of_venue(name, heading, **options):
 
 def regulator(scan):
     return scan.venue.regulator.name if scan.venue and scan.venue.regulator_id else "空"
+
+
+def scans_of(person):
+    """Where the person was scanned, the latest first (CL-3.6)."""
+    return Scan.objects.filter(number__in=numbers_of(person)).order_by("-collected_at")
 
 
 class ScanResource(Resource):
@@ -79,6 +86,14 @@ class ScanQueryResource(Resource):
     columns = [
         *readonly,
         Column("regulator", "监管单位", regulator, needs=["venue__regulator__name"]),
+    ]
+    panels = [
+        Panel(
+            "people",
+            "扫码进场",
+            scans_of,
+            columns=["collected_at", "venue_code", "venue_name", "street", "result", "test_result"],
+        )
     ]
     order = ["-collected_at"]
     filters = [

@@ -26,7 +26,7 @@ def scan(place=None, **cells) -> Scan:
         "city": "安澜区",
         "street": "安平街道",
         "manager": "林经理",
-        "number": "990101198001010034",
+        "number": "990101198001010030",
         "name": f"林样例{number}",
         "phone": "16000000001",
         "result": "正常",
