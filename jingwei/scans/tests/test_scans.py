@@ -263,7 +263,7 @@ def test_scans_belong_to_the_regulator_of_their_venue(venueops, regulator, regul
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("number", "990101198001010034"),
+        ("number", "990101198001010030"),
         ("phone", "16000000001"),
         ("street", "安平街道"),
         ("result", "正常"),
