@@ -1,6 +1,7 @@
 """The region tree: codes, grids, places on the map, moving and merging (P-1.1)."""
 
 import json
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -168,5 +169,5 @@ def test_the_scope_by_region_is_read_from_an_index(village):
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
     plan = Person.objects.visible_to(village.actor, "people.view").explain()
-    assert "people_in_order" in plan
-    assert "Index Cond" in plan and f"'{VILLAGE}'" in plan
+    # Which of the indexes with the region is taken in a table of few rows is the planner's business.
+    assert re.search(rf"Index Cond: .*region_id.* >= '{VILLAGE}'", plan)
