@@ -493,10 +493,7 @@ def _problems(outline, wanted):
     problems = []
     if not outline.mapping:
         words = "、".join(column.words[0] for column in wanted[:6])
-        return [
-            f"没有找到表头：前 {_HEADING_WITHIN} 行里没有“{words}”这样的列名；"
-            "请按模板加上表头行"
-        ]
+        return [f"没有找到表头：前 {_HEADING_WITHIN} 行里没有“{words}”这样的列名；请按模板加上表头行"]
     by_name = {}
     for letter, name in outline.mapping.items():
         by_name.setdefault(name, []).append(letter)
