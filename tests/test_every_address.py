@@ -11,6 +11,7 @@ from django.urls import URLPattern, get_resolver
 from jingwei import menu
 from jingwei.desk.columns import field_at
 from jingwei.desk.lists import key_text
+from jingwei.people.samples import person
 from tests.personas import Persona
 from tests.test_every_resource import SAMPLES, sample
 
@@ -174,9 +175,12 @@ def test_with_and_without_the_rows_of_another_town_every_address_answers_the_sam
         and (resource.model in SAMPLES or resource.name in SAMPLES)
         and (login == "othertown" or resource.model._meta.app_label in OWN)
     ]
+    watched = {"born": "19500101", "occupation": "货车司机"}  # of people whom the statistics list by name
+    person(region="990101002001", **watched)
     browser.get("/")
     before = transaction.savepoint()
     rows = {resource.name: sample(resource) for resource in places}
+    person(**watched)
     asked = list(questions(rows))
     with_them = answers(browser, asked)
     for row in rows.values():
