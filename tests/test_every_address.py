@@ -163,10 +163,22 @@ def answers(browser, asked):
     return found
 
 
+def reach_two_territories(persona):
+    """Have the persona work for the own town and a village beyond it: more than one prefix of regions."""
+    appointment = persona.operator.appointments.get()
+    role = appointment.roles.get()
+    role.pk, role.name, role.reach, role._state.adding = None, "两地操作员", role.LISTED, True
+    role.save()
+    role.regions.set([persona.region, "990101003001"])
+    appointment.roles.set([role])
+
+
 @pytest.mark.req("P-1.6", "P-1.10", "CL-2.1", "SEC-7")
 @pytest.mark.parametrize("login", ["othertown", "sysadmin", "secadmin"])
 def test_with_and_without_the_rows_of_another_town_every_address_answers_the_same(login):
     persona = Persona(login)
+    if login == "othertown":
+        reach_two_territories(persona)
     browser = persona.client
     places = [
         resource
