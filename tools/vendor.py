@@ -33,6 +33,12 @@ PACKAGES = [
         ["dist/js/tom-select.complete.min.js", "dist/css/tom-select.bootstrap5.min.css", "LICENSE"],
     ),
     ("echarts", "6.1.0", "echarts", ["dist/echarts.common.min.js", "LICENSE", "NOTICE"]),
+    (
+        "maplibre-gl",
+        "6.17.0",
+        "maplibre",
+        ["dist/maplibre-gl.mjs", "dist/maplibre-gl-worker.mjs", "dist/maplibre-gl.css", "LICENSE.txt"],
+    ),
 ]
 # @tabler/core says MIT in its files and leaves the text out; the same author's other package has it.
 LICENCE_FROM = {"@tabler/core": "@tabler/icons"}
