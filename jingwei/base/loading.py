@@ -43,6 +43,7 @@ PARAMETERS = [*reading.PARAMETERS, UNDO_DAYS]
 MODES = {"both": "新增和修改", "add": "只新增", "update": "只修改"}
 BAD = {"skip": "跳过错误行", "stop": "有错误行则全部不导入"}
 MOST_KEPT = 20_000  # messages of each kind kept with a load; the error workbook has them all
+PATIENCE = 30  # seconds to wait for another process that is at the same file
 # First halves of the keys of advisory locks. One process at a time works on a load. One load at a time writes
 # to a table, so that two loads of the same people never wait for each other's rows crosswise.
 _RUNNING, _WRITING = 0x4C6F61, 0x4C6F62
@@ -120,12 +121,20 @@ def _untold(done, total):
 
 def _begin(actor, sheet, path, asked, file_name, job):
     same = {"owner": actor.operator_id, "sheet": sheet.name, "digest": digest_of(path), "job": job, **asked}
-    cut_off = Load.objects.filter(state=Load.RUNNING, **same).first()
-    if cut_off and not _is_running(cut_off):
-        return cut_off
-    return Load.objects.create(
-        resource=sheet.resource, file_name=file_name, organisation=actor.organisation_id, **same
-    )
+    begun = Load.objects.filter(state=Load.RUNNING, **same).first()
+    if begun is None:
+        given = {"resource": sheet.resource, "file_name": file_name, "organisation": actor.organisation_id}
+        return Load.objects.create(**given, **same)
+    # Of a process that was killed the database's session lives on until it has done what it is at.
+    until = time.monotonic() + PATIENCE
+    while _is_running(begun):
+        if time.monotonic() > until:
+            since = timezone.localtime(begun.created_at)
+            raise ValidationError(
+                f"“{begun.file_name}”正在导入中（{since:%H:%M} 开始），没有再导入一次；请等它结束，再看结果"
+            )
+        time.sleep(0.1)
+    return begun
 
 
 def digest_of(path: Path) -> str:

@@ -21,6 +21,13 @@ KEY = ("number", "sampled_at", "point")
 VALUES = ("name", "institution", "result", "result_at")
 COLUMNS = (*KEY, *VALUES)
 
+# Whoever writes samples adds new ones first, then holds those that are there, then the people, each in the
+# order of their keys: so two feeds, loads or look-ups at once never wait for each other crosswise.
+HOLD_SAMPLES = """
+SELECT FROM testing_sample AS sample JOIN {these} USING (number, sampled_at, point)
+ORDER BY number, sampled_at, point FOR UPDATE OF sample
+"""
+
 # Where a person lives is what the register says when the sample comes in. The oldest record is found by
 # an aggregate: for "the first in order" the database may walk all people in order, for each sample.
 STORE = """
@@ -35,6 +42,7 @@ SELECT number, sampled_at, point, coalesce(
         ''
     ), name, institution, result, result_at, now(), %s
 FROM arriving
+ORDER BY number, sampled_at, point
 ON CONFLICT DO NOTHING
 """
 
@@ -48,8 +56,7 @@ WITH known AS NOT MATERIALIZED (
 )
 """
 
-# In one order, so that two who roll up never wait for each other; and held, so that the later sees the
-# samples that the earlier has seen.
+# Held, so that of two who roll up the later sees the samples that the earlier has seen.
 HOLD = "SELECT id FROM people_person WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
 
 ROLL_UP = f"""
@@ -69,12 +76,17 @@ WHERE people_person.id = latest.id
 
 # Samples that came before their person was registered.
 SETTLE = f"""
-{KNOWN}
-UPDATE testing_sample SET region = lives.region_id
-FROM (
+{KNOWN}, lives AS (
     SELECT DISTINCT ON (number) number, region_id FROM known WHERE id = ANY(%s) ORDER BY number, id
-) AS lives
-WHERE testing_sample.number = lives.number AND region = ''
+), waiting AS (
+    SELECT number, sampled_at, point, region_id
+    FROM testing_sample AS sample JOIN lives USING (number) WHERE region = ''
+    ORDER BY number, sampled_at, point FOR UPDATE OF sample
+)
+UPDATE testing_sample AS sample SET region = waiting.region_id
+FROM waiting
+WHERE sample.number = waiting.number AND sample.sampled_at = waiting.sampled_at
+  AND sample.point = waiting.point
 """
 
 ARRIVING = """
@@ -90,6 +102,12 @@ def store_samples(samples: pl.DataFrame, load: int | None = None) -> int:
     `samples` has `COLUMNS`: the ciphertext of the number, times with their zone, texts without null. Person,
     time and point make it the same sample. `load` is the id of the load that brings them.
     """
+    stored = _add(samples, load)
+    roll_up_samples(samples["number"].unique().to_list())
+    return stored
+
+
+def _add(samples, load):
     if samples.is_empty():
         return 0
     ensure_months(Sample._meta.db_table, samples["sampled_at"].min(), samples["sampled_at"].max())
@@ -99,7 +117,6 @@ def store_samples(samples: pl.DataFrame, load: int | None = None) -> int:
         cursor.execute(STORE, [load])
         stored = cursor.rowcount
         cursor.execute("DROP TABLE arriving")
-    roll_up_samples(samples["number"].unique().to_list())
     return stored
 
 
@@ -139,13 +156,15 @@ def load_samples(actor, sheet, rows: pl.DataFrame, record) -> Stored:
     if record.mode == "add":
         return Stored(store_samples(new, record.pk), refused=_refusals(known, THERE))
     changed = _changed(sheet, known)
-    _change(actor, changed, record)
     counts = {"changed": len(changed), "unchanged": len(known) - len(changed)}
     if record.mode == "update":
-        return Stored(0, **counts, refused=_refusals(new, UNKNOWN))
-    added = store_samples(new, record.pk)
-    counts["unchanged"] += len(new) - added  # stored by a feed at this very moment
-    return Stored(added, **counts)
+        stored = Stored(0, **counts, refused=_refusals(new, UNKNOWN))
+    else:
+        stored = Stored(_add(new, record.pk), **counts)
+        stored.unchanged += len(new) - stored.added  # stored by a feed at this very moment
+    _change(actor, changed, record)
+    roll_up_samples(pl.concat([new["number"], changed["number"]]).unique().to_list())
+    return stored
 
 
 def _stored(rows, name):
@@ -216,9 +235,9 @@ def _change(actor, changed, record):
     with connection.cursor() as cursor:
         cursor.execute(ARRIVING)
         copy_into("arriving", changed.select(COLUMNS))
+        cursor.execute(HOLD_SAMPLES.format(these="arriving"))
         cursor.execute(CHANGE, {"load": record.pk, "by": actor.name})
         cursor.execute("DROP TABLE arriving")
-    roll_up_samples(changed["number"].unique().to_list())
 
 
 # What the load had replaced comes back; what it wrote is history then, like any value that was overwritten.
