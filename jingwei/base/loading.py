@@ -110,9 +110,11 @@ def load(
 
 
 def require_import(actor, sheet):
-    """PermissionDenied unless the actor may import this kind of sheet."""
+    """PermissionDenied unless the actor may import this kind of sheet, ValidationError while nobody may."""
     if not actor.may(f"{sheet.resource}.import"):
         raise PermissionDenied(f"您没有导入“{sheet.label}”的权限，请联系管理员")
+    if closed := sheet.closed():
+        raise ValidationError(closed)
 
 
 def _untold(done, total):
@@ -214,14 +216,7 @@ def _store(actor, sheet, record, prepared, progress):
     def store(number, rows, placed, outcome, added):
         nonlocal stored
         with transaction.atomic():
-            _take_turn(sheet)
-            if sheet.save:
-                outcome = merging.merge_singly(actor, table, record, outcome)
-            else:
-                outcome = merging.merge(actor, table, record, placed.rows, outcome, added.result())
-            if len(placed.strangers):
-                sheet.keep_aside(actor, record, placed.strangers)
-            done[number] = _chunk_counts(rows, placed, outcome)
+            done[number] = _merge_chunk(actor, table, record, rows, placed, outcome, added and added.result())
             LoadChunk.objects.create(load=record, number=number, counts=done[number])
         stored += len(rows)
         progress(stored, prepared.rows)
@@ -243,6 +238,19 @@ def _store(actor, sheet, record, prepared, progress):
         if waiting:
             store(*waiting)
     return [done[number] for number in range(len(prepared.chunks))]
+
+
+def _merge_chunk(actor, table, record, rows, placed, outcome, added):
+    """Store a chunk as compared, with the additions made of it; its counts. Called in its transaction."""
+    sheet = table.sheet
+    _take_turn(sheet)
+    if sheet.save:
+        outcome = merging.merge_singly(actor, table, record, outcome)
+    else:
+        outcome = merging.merge(actor, table, record, placed.rows, outcome, added)
+    if len(placed.strangers):
+        sheet.keep_aside(actor, record, placed.strangers)
+    return _chunk_counts(rows, placed, outcome)
 
 
 def _take_turn(sheet):
@@ -278,6 +286,32 @@ def _add_events(actor, sheet, record, rows):
         sheet.keep_aside(actor, record, placed.strangers)
     counts = {name: getattr(outcome, name) for name in ("added", "changed", "unchanged")}
     return counts | _aside_counts(rows, placed, outcome.refused, outcome.same)
+
+
+@transaction.atomic
+def take_rows(actor, sheet: Sheet, record: Load, raw: pl.DataFrame) -> dict:
+    """Store rows that no file brings but another system, by the rules of an import; nobody's right is asked.
+
+    `raw` has ROW and columns of text, as a reader gives them. Counts of what came of them, and `refused` and
+    `warnings` (MESSAGES). `record` is the Load they belong to, whatever else belongs to it.
+    """
+    now = timezone.make_naive(timezone.now())
+    cleaned = clean_frame(sheet, raw, Context(actor, f"{sheet.resource}.import", now))
+    rows = cleaned.values.select(ROW, *sheet.carried)
+    good = Prepared(None, [_packed(rows)], len(rows))
+    if same := list(sheet.identity or sheet.key):
+        _merge_repetitions(sheet, same, good, [rows.select(same).hash_rows()])
+        rows = _unpacked(good.chunks[0])
+    if sheet.events:
+        counts = _add_events(actor, sheet, record, rows)
+    else:
+        table, placed = merging.Table(sheet), sheet.place(actor, rows)
+        outcome = merging.compare(actor, table, placed.rows, record.mode)
+        added = None if sheet.save else merging.additions(table, outcome.added)
+        counts = _merge_chunk(actor, table, record, rows, placed, outcome, added)
+    counts["same"] += good.merged + good.same
+    refused = pl.concat([cleaned.refused, pl.DataFrame(counts["refused"], MESSAGES, orient="row")])
+    return counts | {"refused": refused, "warnings": cleaned.warnings}
 
 
 def _chunk_counts(rows, placed, outcome):

@@ -102,6 +102,7 @@ class Sheet:
     parent = ""  # a foreign key whose rows show what hangs on them; `roll_up` brings them up to date
     aside = ""  # the resource that lists the people `keep_aside` kept
     turns: Any = None  # a model that loads change besides: they take turns with those that load it
+    pulled = False  # a front database may bring the rows instead (P-8.4)
 
     def derive(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The columns `derived` of whole rows (stored values merged with new ones, all in clear).
@@ -143,6 +144,10 @@ class Sheet:
 
     def forget_aside(self, record: "Load"):
         """Undo `keep_aside`. Called in the transaction of the undoing."""
+
+    def closed(self) -> str:
+        """Why nobody may import it by hand now, "" where that is open (P-8.4)."""
+        return ""
 
     def remark(self) -> str:
         """What the import page says about what is there already."""
