@@ -1,12 +1,14 @@
-"""Scans at venues, by month, and the alerts that follow from their daily counts (KP-3, KP-6)."""
+"""Scans at venues, by month, and what follows: alerts, contacts, unusual days (KP-3, KP-6, KP-9)."""
+
+from dataclasses import dataclass
 
 from django.contrib.postgres.constraints import ExclusionConstraint
-from django.contrib.postgres.fields import BigIntegerRangeField, DateRangeField, RangeOperators
+from django.contrib.postgres.fields import ArrayField, BigIntegerRangeField, DateRangeField, RangeOperators
 from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.utils import timezone
 
-from jingwei.base.access import Rows, Scope
+from jingwei.base.access import NO_ROWS, Rows, Scope
 from jingwei.base.fields import SealedField
 from jingwei.base.models import Record
 from jingwei.places.models import CODE_LENGTH, Venue
@@ -153,3 +155,186 @@ class Evaluation(models.Model):
 
     class Meta:
         ordering = ["-day"]
+
+
+# --- who was at the same venues (KP-9.1) ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SameReach(Scope):
+    """For what was worked out over all that somebody reaches: seen by who reaches the same, or everything.
+
+    `reach` is the path of the text that `reach_text` made when the row came.
+    """
+
+    reach: str = ""
+
+    def within(self, reach):
+        text = reach_text(reach)
+        if not text:
+            return NO_ROWS
+        return Q() if reach.everything else Q(**{self.reach: text})
+
+
+def reach_text(reach) -> str:
+    """Whose venues a data scope reaches, as text; "" for nobody's."""
+    if reach.everything:
+        return "全部"
+    return " ".join([*sorted(reach.organisations), *sorted(f"{path}=" for path in reach.organisations_alone)])
+
+
+class ContactSearch(Record):
+    """A question: who was scanned where and when this person was (接触者查找); `contacts` answer it.
+
+    What was found stays until it is deleted or too old, as a list to work through.
+    """
+
+    number = SealedField(
+        "证件号码",
+        kind="number",
+        searchable=True,
+        purpose="查找与此人到过同一场所的人员",
+        basis="疫情防控流行病学调查",
+        keep="核查结束后删除，最长按系统参数",
+    )
+    name = models.CharField("被查人", max_length=CELL, blank=True)
+    since = models.DateField("开始日期")
+    until = models.DateField("结束日期")
+    minutes = models.PositiveSmallIntegerField("相隔分钟")
+    second_ring = models.BooleanField("查二次接触", default=False)
+    reason = models.CharField("事由", max_length=200)
+    asker = models.CharField("查找人", max_length=80)
+    reach = models.TextField("查找范围")
+    # What was found: scans of the person, how many people in each ring, scans beside them of nobody known.
+    scans = models.PositiveIntegerField("本人扫码", default=0)
+    first_ring = models.PositiveIntegerField("一次接触", default=0)
+    second_ring_found = models.PositiveIntegerField("二次接触", default=0)
+    unknown = models.PositiveIntegerField("没有证件号的扫码", default=0)
+
+    scope = SameReach(reach="reach")
+    internal = (*(name for name in Record.internal if name != "created_at"), "reach")
+
+    class Meta:
+        verbose_name = "接触者查找"
+        ordering = ["-created_at"]
+        indexes = [models.Index(fields=["number"], name="contact_searches_of")]
+
+    def __str__(self):
+        return f"{self.name or self.number} {self.since}至{self.until}"
+
+
+class Contact(models.Model):
+    """Who met the person of a search at venues (接触者), as the scans said when it was asked."""
+
+    FIRST, SECOND = 1, 2
+
+    search = models.ForeignKey(
+        ContactSearch, models.CASCADE, related_name="contacts", verbose_name="接触者查找"
+    )
+    ring = models.PositiveSmallIntegerField("圈层", choices=[(FIRST, "一次接触"), (SECOND, "二次接触")])
+    place = models.PositiveIntegerField("名次")
+    number = SealedField(
+        "证件号码",
+        kind="number",
+        searchable=True,
+        purpose="核查到过同一场所的人员",
+        basis="疫情防控流行病学调查",
+        keep="与所属的接触者查找一同删除",
+    )
+    name = models.CharField("姓名", max_length=CELL, blank=True)
+    phone = SealedField(
+        "联系电话",
+        kind="phone",
+        searchable=True,
+        blank=True,
+        purpose="联系到过同一场所的人员",
+        basis="疫情防控流行病学调查",
+        keep="与所属的接触者查找一同删除",
+    )
+    meetings = models.PositiveIntegerField("相遇次数")
+    venues = models.PositiveIntegerField("场所数")
+    nearest = models.PositiveIntegerField("最近相隔")  # seconds
+    apart = models.PositiveIntegerField("平均相隔")  # seconds, over the meetings
+    first_at = models.DateTimeField("首次相遇")
+    last_at = models.DateTimeField("最近相遇")
+    # Of the second ring: whom of the first they met, the highest in rank if several.
+    via = models.ForeignKey("self", models.CASCADE, null=True, related_name="+", verbose_name="经由")
+    # Of the first ring: whether their own contacts were looked for.
+    followed = models.BooleanField("已查其接触者", default=False)
+
+    objects = Rows.as_manager()
+    scope = SameReach(reach="search__reach")
+    internal = ("id",)
+
+    class Meta:
+        verbose_name = "接触者"
+        ordering = ["search", "ring", "place"]
+        indexes = [
+            models.Index(fields=["search", "ring", "place"], name="contacts_in_order"),
+            models.Index(fields=["number"], name="contacts_by_number"),
+        ]
+
+    def __str__(self):
+        return self.name or str(self.number)
+
+
+# --- unlike the usual days (KP-9.2) -----------------------------------------------------------------------
+
+
+class UnusualDay(models.Model):
+    """A day on which a venue had far fewer or more scans than on the same weekdays before (异常日)."""
+
+    FEWER, MORE = "偏少", "偏多"
+
+    venue = models.ForeignKey(Venue, models.CASCADE, verbose_name="公共场所", related_name="unusual_days")
+    day = models.DateField("日期")
+    count = models.PositiveIntegerField("扫码量")
+    usual = models.FloatField("平常")  # median of the weekday
+    low = models.PositiveIntegerField("正常下限")
+    high = models.PositiveIntegerField("正常上限")
+    direction = models.CharField("偏离方向", max_length=10, choices=[(FEWER, FEWER), (MORE, MORE)])
+    deviation = models.FloatField("偏离程度")  # how many times the usual spread
+
+    objects = Rows.as_manager()
+    scope = Scope(organisation="venue__regulator__path")
+    internal = ("id",)
+
+    class Meta:
+        verbose_name = "异常日"
+        ordering = ["-deviation"]
+        indexes = [models.Index(fields=["-deviation", "venue"], name="unusual_days_ranked")]
+        constraints = [models.UniqueConstraint(fields=["venue", "day"], name="one_unusual_day_per_day")]
+
+    def __str__(self):
+        return f"{self.venue} {self.day} {self.direction}"
+
+
+class SuggestedThreshold(models.Model):
+    """A minimum and a maximum that a venue's usual days keep, and why (建议阈值); None: no such side."""
+
+    venue = models.OneToOneField(
+        Venue, models.CASCADE, verbose_name="公共场所", related_name="suggested_threshold"
+    )
+    low = models.PositiveIntegerField("建议最小值", null=True)
+    high = models.PositiveIntegerField("建议最大值", null=True)
+    reason = models.CharField("理由", max_length=200)
+
+    objects = Rows.as_manager()
+    scope = Scope(organisation="venue__regulator__path")
+    internal = ("id",)
+
+    class Meta:
+        verbose_name = "建议阈值"
+        ordering = ["venue"]
+
+    def __str__(self):
+        return str(self.venue)
+
+
+class Analysis(models.Model):
+    """The last time the usual days were worked out: one row."""
+
+    at = models.DateTimeField("时间")
+    through = models.DateField("分析至")
+    # Days on which nobody was scanned anywhere: their scans have not come, so nothing is known of them.
+    silent = ArrayField(models.DateField(), verbose_name="没有数据的日子")
