@@ -54,7 +54,9 @@ class OfficeChoices(forms.ModelChoiceField):
 
     def __init__(self, **kwargs):
         working = Organisation.objects.filter(enabled=True, region__code__regex=r"^.{9,15}$")
-        super().__init__(working.select_related("region__parent"), empty_label="请选择", **kwargs)
+        offices = working.select_related("region__parent")
+        nameable = offices.defer("region__boundary", "region__parent__boundary")
+        super().__init__(nameable, empty_label="请选择", **kwargs)
 
     def label_from_instance(self, organisation):
         region = organisation.region

@@ -22,7 +22,7 @@ def areas_in(reach: DataScope, region: str, *, communities=False) -> list[Region
 
     A community stands for itself.
     """
-    rows = Region.objects.select_related("parent").order_by("code")
+    rows = Region.objects.select_related("parent").defer("boundary", "parent__boundary").order_by("code")
     if communities or len(region) >= COMMUNITY:
         rows = rows.filter(code__startswith=region, code__regex=rf"^\d{{{COMMUNITY}}}$")
     else:

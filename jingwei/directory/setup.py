@@ -31,6 +31,7 @@ from jingwei.directory.models import (
     Role,
     login_key,
 )
+from jingwei.directory.outlines import outlines
 from jingwei.directory.passwords import random_password
 from jingwei.kit import idcard
 
@@ -41,6 +42,7 @@ def ensure_base():
     """Everything an instance needs before the first person: dictionaries to demonstration logins."""
     ensure_dictionaries()
     ensure_regions()
+    ensure_outlines()
     ensure_organisations()
     ensure_roles()
     ensure_personas()
@@ -79,6 +81,17 @@ def ensure_regions():
             Region(code=row["code"], name=row["name"], parent_id=row["parent"] or None)
             for row in _table("regions.csv")
         )
+
+
+def ensure_outlines():
+    """Invented boundaries and centres for the regions of the demonstration district, if none has one yet."""
+    if Region.objects.exclude(boundary=None).exists():
+        return
+    regions = list(Region.objects.filter(pk__in=[row["code"] for row in _table("regions.csv")]))
+    invented = outlines(region.code for region in regions) if regions else {}
+    for region in regions:
+        region.boundary, (region.longitude, region.latitude) = invented[region.code]
+    Region.objects.bulk_update(regions, ["boundary", "longitude", "latitude"])
 
 
 # Offices of the district besides the district itself: name and short name, departments with their posts.
@@ -275,7 +288,9 @@ def _office(named):
     level, _, place = named.partition(" ")
     if not place:
         return Organisation.objects.filter(name=named).order_by("pk").first()
-    of_level = [region for region in Region.objects.order_by("code") if region.level == level]
+    of_level = [
+        region for region in Region.objects.defer("boundary").order_by("code") if region.level == level
+    ]
     return Organisation.objects.filter(region__in=of_level[int(place) - 1 :][:1]).order_by("pk").first()
 
 

@@ -129,7 +129,8 @@ def crossing_people(request, within):
     inside = counted_in(replace(within, reach=viewed))
     [counted] = statistics.crossing(inside, within.areas, today)
     rows = Person.objects.filter(CONDITIONS["crossing"]["是"][1](today), inside(Person))
-    overdue_first = OverdueFirst(rows.select_related("region__parent"), counted.total.counts)
+    rows = rows.select_related("region__parent").defer("region__boundary", "region__parent__boundary")
+    overdue_first = OverdueFirst(rows, counted.total.counts)
     people = Paginator(overdue_first, 50).get_page(request.GET.get("page"))
     reveal(person.phone for person in people)
     for person in people:
