@@ -43,20 +43,24 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Scheduled:
-    """A job that the timetable starts. `cron` in UTC, which procrastinate's clock goes by."""
+    """A job that the timetable starts. `cron` in UTC, which procrastinate's clock goes by.
+
+    `due` says whether there is anything to do: a job without work is not started.
+    """
 
     kind: str
     label: str
     cron: str
+    due: Callable[[], bool] = lambda: True
 
 
 TIMETABLE: list[Scheduled] = []
 
 
-def schedule(kind, label, work, cron):
+def schedule(kind, label, work, cron, due=Scheduled.due):
     """Have the timetable start jobs of this kind; the `tasks` of the packages add theirs."""
     KINDS[kind] = Kind(label, work)
-    TIMETABLE.append(Scheduled(kind, label, cron))
+    TIMETABLE.append(Scheduled(kind, label, cron, due))
     app.periodic(cron=cron, periodic_id=kind, task_kwargs={"kind": kind})(run_scheduled)
 
 
@@ -70,7 +74,8 @@ def run_job(context, *, job_id):
 def run_scheduled(timestamp, *, kind):
     """Start a job of the timetable, unless the last one still runs."""
     scheduled = next(entry for entry in TIMETABLE if entry.kind == kind)
-    if not Job.objects.filter(kind=kind, state__in=(Job.WAITING, Job.RUNNING)).exists():
+    waiting = Job.objects.filter(kind=kind, state__in=(Job.WAITING, Job.RUNNING)).exists()
+    if not waiting and scheduled.due():
         jobs.start(platform_actor("定时任务"), kind, scheduled.label, {})
 
 
