@@ -449,7 +449,7 @@ def _encoding_of(path):
 
 def _outline_of(table, wanted):
     """The heading row among the top rows: the one that names the most columns."""
-    names = {_plain(word): column.name for column in reversed(wanted) for word in reversed(column.words)}
+    names = _names_of(wanted)
     top = [[_text(cell) for cell in row] for row in islice(table.rows(), _HEADING_WITHIN)]
     guesses = [_guess(row, names) for row in top]
     scores = [len(set(guess.values())) for guess in guesses]
@@ -476,6 +476,15 @@ def _outline_of(table, wanted):
             :_SAMPLE
         ],
     )
+
+
+def recognised(heading: str, wanted: Sequence[Wanted]) -> str:
+    """The name of the column that a heading stands for, "" for none."""
+    return _guess([heading], _names_of(wanted)).get(0, "")
+
+
+def _names_of(wanted):
+    return {_plain(word): column.name for column in reversed(wanted) for word in reversed(column.words)}
 
 
 def _guess(row, names):
