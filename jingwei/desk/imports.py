@@ -68,6 +68,7 @@ def upload(request, resource):
         "bads": loading.BAD,
         "largest": reading.LARGEST.value(),
         "earlier": mine.select_related("job", "error_file")[:EARLIER],
+        "closed": sheet.closed(),
     }
     template = "desk/_import_upload.html" if is_fragment(request) else "desk/import_upload.html"
     return render(request, template, context)
@@ -95,6 +96,7 @@ def _go(request, address):
 
 def take(actor, sheet, uploaded, *, mode, bad, too_big=False) -> Load:
     """Keep an uploaded file as the draft of a load; Unreadable or ValidationError say why not."""
+    loading.require_import(actor, sheet)
     if mode not in loading.MODES or bad not in loading.BAD:
         raise ValidationError("请选择导入方式和对错误行的处理")
     if uploaded is None:
@@ -234,13 +236,13 @@ def _mapping(sheet, outline):
     rows = []
     for place, (letter, heading) in enumerate(outline.headings.items()):
         mapped = outline.mapping.get(letter, "")
-        values = [_shown(sheet, mapped, row[place]) for row in outline.sample if row[place]][:3]
+        values = [shown(sheet, mapped, row[place]) for row in outline.sample if row[place]][:3]
         rows.append((letter, heading, mapped, values))
     return {"rows": rows, "outline": outline, "columns": sheet.columns, "problems": outline.problems}
 
 
-def _shown(sheet, name, text):
-    """A cell of the file, for the column `name`: what becomes a personal value is masked (SEC-16)."""
+def shown(sheet, name, text):
+    """A raw cell for the column `name`: what becomes a personal value is masked (SEC-16)."""
     column = sheet.column(name)
     target = column and column.stored and field_at(sheet.model, name)
     return mask(target.kind, text) if text and isinstance(target, SealedField) else text
@@ -318,7 +320,7 @@ def _preview(load, sheet, outline):
     columns = [column for column in sheet.columns if column.name in outline.mapping.values()]
     places = {name: list(outline.headings).index(letter) for letter, name in outline.mapping.items()}
     rows = [
-        [_shown(sheet, column.name, row[places[column.name]]) for column in columns] for row in outline.sample
+        [shown(sheet, column.name, row[places[column.name]]) for column in columns] for row in outline.sample
     ]
     unused = [outline.headings[letter] for letter in _unused(outline)]
     return {"counts": load.preview, "columns": columns, "rows": rows, "unused": unused, "outline": outline}
