@@ -6,7 +6,7 @@ from jingwei.base import loading
 from jingwei.base.resource import Page, Resource, System
 from jingwei.base.sheets import Sheet, sheet_of
 from jingwei.desk import files, job_pages, jobs, unmasking
-from jingwei.directory import menus
+from jingwei.directory import menus, oa_actions
 from jingwei.directory import pages as directory_pages
 from jingwei.directory import parameters as directory_parameters
 from jingwei.directory import resources as directory
@@ -59,6 +59,7 @@ SYSTEMS = [
 
 PARAMETERS = [
     *directory_parameters.PARAMETERS,
+    *oa_actions.PARAMETERS,
     *people_queries.PARAMETERS,
     *people_sheets.PARAMETERS,
     *testing_sheets.PARAMETERS,

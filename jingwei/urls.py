@@ -5,6 +5,7 @@ from django.db import connection
 from django.http import HttpResponse
 from django.urls import include, path
 
+from jingwei.directory.api import menus
 from jingwei.messages.api import receive
 
 
@@ -19,6 +20,7 @@ def health(request):
 urlpatterns = [
     path("healthz", health),
     path("gateway/sms/", receive),
+    path("gateway/oa/menus/", menus),
     path("", include("jingwei.directory.urls")),
     path("", include("jingwei.desk.urls")),
 ]

@@ -18,7 +18,7 @@ from tests.test_every_resource import SAMPLES, sample
 pytestmark = pytest.mark.django_db
 
 # What must answer without a session; a new one is written here on purpose.
-FOR_STRANGERS = {"register/", "healthz", "sign-in/", "gateway/sms/"}
+FOR_STRANGERS = {"register/", "healthz", "sign-in/", "gateway/sms/", "gateway/oa/menus/"}
 # One's own account and nothing else: open to every operator, whatever the grants.
 FOR_EVERY_OPERATOR = {"", "badges/", "jobs/", "password/", "appointment/", "sign-out/"}
 RESOURCES = menu.resources()

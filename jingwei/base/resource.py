@@ -233,6 +233,10 @@ class Resource:
         """{query of a figure: its number}, for figures whose numbers are kept ready; others are counted."""
         return {}
 
+    def locked(self, obj) -> dict[str, str]:
+        """{field: why} of what the form of `obj` shows and does not take; saving refuses it, too."""
+        return {}
+
     def permissions(self) -> list[str]:
         """Every permission of this resource, `clear` (查看明文) included where it has personal columns."""
         from jingwei.base.fields import personal_fields

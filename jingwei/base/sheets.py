@@ -385,7 +385,8 @@ def _is_lenient(model_field):
 def _key_of(model, names):
     """The first unique constraint, or unique field, among these fields."""
     for constraint in model._meta.constraints:
-        if isinstance(constraint, models.UniqueConstraint) and set(constraint.fields) <= names:
+        whole = isinstance(constraint, models.UniqueConstraint) and constraint.condition is None
+        if whole and set(constraint.fields) <= names:
             return tuple(constraint.fields)
     unique = [f.name for f in model._meta.concrete_fields if f.unique and f.name in names]
     return tuple(unique[:1])

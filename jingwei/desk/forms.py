@@ -37,6 +37,8 @@ class RecordForm(forms.Form):
         for name in resource.fields:
             self.fields[name] = self._field(name)
             self.initial.setdefault(name, self._stored(name))
+        for name, reason in resource.locked(obj).items():
+            self.fields[name].disabled, self.fields[name].help_text = True, reason
         dress(self)
 
     # --- fields
@@ -141,7 +143,7 @@ class Cell(forms.Field):
         super().__init__(required=False, **kwargs)
 
     def clean(self, value):
-        return value or ""
+        return str(value or "")  # a field that is not to be filled in gives what is stored
 
 
 class ReferenceInput(forms.TextInput):

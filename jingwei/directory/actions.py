@@ -18,6 +18,7 @@ from jingwei.directory.models import (
     Role,
     login_key,
 )
+from jingwei.directory.oa_actions import keep_to_owned
 
 
 def _switch(actor, model, row, *, enabled, resource, reason=""):
@@ -30,6 +31,12 @@ def _switch(actor, model, row, *, enabled, resource, reason=""):
 
 
 # --- organisations
+
+
+def save_organisation(actor, organisation: Organisation, *, values, version=None):
+    """Add or change an organisation; what the OA owns of it is changed there (KP-8.3)."""
+    keep_to_owned(organisation, values)
+    return save_record(actor, organisation, resource="organisations", values=values, version=version)
 
 
 @transaction.atomic
@@ -55,6 +62,7 @@ def save_operator(actor, operator: Operator, *, values, version=None):
         operator.set_unusable_password()
     else:
         _require_above(actor, operator)
+        keep_to_owned(operator, values)
     return save_record(actor, operator, resource="operators", values=values, version=version)
 
 

@@ -85,6 +85,16 @@ class RegionChange(models.Model):
         verbose_name = "区划变更"
 
 
+def _one_per_external_id(kind, refusal):
+    """The row of one id of the OA is one (KP-8.3)."""
+    return models.UniqueConstraint(
+        fields=["external_id"],
+        condition=~Q(external_id=""),
+        name=f"one_{kind}_per_external_id",
+        violation_error_message=refusal,
+    )
+
+
 class Organisation(Record):
     """A body with people and a region. Disabling it stops its operators and deletes nothing (P-1.2)."""
 
@@ -117,7 +127,8 @@ class Organisation(Record):
                 name="one_organisation_name_per_parent",
                 nulls_distinct=False,
                 violation_error_message="同一上级下已有同名单位",
-            )
+            ),
+            _one_per_external_id("organisation", "另一个单位已用这个外部编号"),
         ]
 
     def __str__(self):
@@ -257,6 +268,7 @@ class Operator(AbstractBaseUser, Record):
     )
     # The organisation that keeps the account; scope goes by it, also before the first appointment.
     organisation = models.ForeignKey(Organisation, models.PROTECT, verbose_name="所属单位")
+    external_id = models.CharField("外部编号", max_length=60, blank=True)
     enabled = models.BooleanField("启用", default=True)
     ends_on = models.DateField("有效期至", null=True, blank=True)
     must_change_password = models.BooleanField("须改口令", default=True)
@@ -274,6 +286,7 @@ class Operator(AbstractBaseUser, Record):
     class Meta:
         verbose_name = "操作员"
         ordering = ["organisation__path", "id"]
+        constraints = [_one_per_external_id("operator", "另一个账号已用这个外部编号")]
 
     def __str__(self):
         return f"{self.name}（{self.login}）"
@@ -478,3 +491,29 @@ class SignIn(models.Model):
 
     def __str__(self):
         return f"{self.login} {timezone.localtime(self.at):%Y-%m-%d %H:%M:%S}"
+
+
+class OaSource(Record):
+    """Where organisations and people come from (KP-8.3): one row, and how its last synchronisation went."""
+
+    address = models.CharField("接口地址", max_length=200, blank=True)
+    account = models.CharField("账号", max_length=80, blank=True)
+    secret = SealedField(
+        "密钥", kind="text", blank=True, purpose="访问 OA 接口", basis="系统对接", keep="对接期间"
+    )
+    root = models.ForeignKey(
+        Organisation, models.PROTECT, null=True, verbose_name="挂接单位", related_name="+"
+    )
+    enabled = models.BooleanField("启用同步", default=False)
+    answered_at = models.DateTimeField(null=True, editable=False)  # by the clock of the OA
+    report = models.JSONField(default=dict, blank=True, editable=False)
+
+    scope = Scope(shared=True)
+    internal = (*Record.internal, "secret", "answered_at", "report")
+
+    class Meta:
+        verbose_name = "OA 同步设置"
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="one_oa")]
+
+    def __str__(self):
+        return self.address

@@ -1,14 +1,18 @@
-"""Pages of the directory that are no lists: system parameters and the arrangement of the menu."""
+"""Pages of the directory that are no lists: system parameters, the arrangement of the menu, the OA."""
+
+from datetime import datetime
 
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import Http404
 from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST
 
 from jingwei.base.actions import set_parameter
 from jingwei.base.resource import Page
-from jingwei.directory import menus
+from jingwei.directory import menus, oa_actions
+from jingwei.directory.models import Organisation
 
 
 def parameters(request):
@@ -43,6 +47,7 @@ GROUPS = {
     "files": "文件",
     "import": "导入",
     "sms": "短信",
+    "oa": "OA 同步",
 }
 
 
@@ -81,7 +86,101 @@ def arrange(request):
     return render(request, "directory/menus.html", {"lines": lines})
 
 
+LOOK = {"class": "form-control", "autocomplete": "off"}
+
+
+class OaForm(forms.Form):
+    """Where the OA is and what comes from it. The secret is never shown again."""
+
+    address = forms.CharField(
+        label="接口地址",
+        max_length=200,
+        widget=forms.TextInput(LOOK | {"inputmode": "url"}),
+        help_text="写到路径为止，如 https://oa.example.gov.cn/jingwei",
+    )
+    account = forms.CharField(
+        label="账号", max_length=80, widget=forms.TextInput(LOOK), help_text="OA 分配给本平台的账号"
+    )
+    secret = forms.CharField(
+        label="密钥",
+        max_length=200,
+        required=False,
+        strip=False,
+        widget=forms.PasswordInput(LOOK | {"autocomplete": "new-password"}),
+    )
+    root = forms.ModelChoiceField(
+        Organisation.objects.filter(enabled=True).order_by("path"),
+        label="挂接单位",
+        widget=forms.Select({"class": "form-select", "data-select": ""}),
+        help_text="OA 的顶级组织挂在它下面；新组织没有写明行政区划时随上级",
+    )
+    enabled = forms.BooleanField(
+        label="启用同步",
+        required=False,
+        widget=forms.CheckboxInput({"class": "form-check-input"}),
+        help_text="每小时取变动，每天 01:00 全部核对一次",
+    )
+
+
+def oa(request):
+    """Settings of the OA, a trial, and how the last synchronisation went (KP-8.3)."""
+    source = oa_actions.source()
+    initial = {name: getattr(source, name) for name in ("address", "account", "root", "enabled")}
+    form = OaForm(request.POST or None, initial=initial)
+    form.fields["secret"].help_text = (
+        "已保存，不再显示；不更换时留空" if source.secret else "与 OA 约定的共享密钥"
+    )
+    if request.method == "POST" and form.is_valid():
+        try:
+            oa_actions.save_source(request.actor, form.cleaned_data, version=request.POST.get("version"))
+        except ValidationError as refusal:
+            for name, errors in getattr(refusal, "error_dict", {None: refusal}).items():
+                form.add_error(name, errors)
+        else:
+            messages.success(request, "已保存。可先“试连”，看看会有什么变动")
+            return redirect(request.path)
+    context = {"form": form, "source": source, "report": _report(source.report)}
+    return render(request, "directory/oa.html", context)
+
+
+@require_POST
+def oa_try(request):
+    """What a synchronisation would change now."""
+    try:
+        plan, problem = oa_actions.try_out(request.actor), ""
+    except ValidationError as refusal:
+        plan, problem = None, "；".join(refusal.messages)
+    context = {"plan": plan, "problem": problem, "most": OA_SHOWN}
+    if plan:
+        context["counts"] = _counts(plan.counts())
+        context["refused"] = _refused(plan.refused[:OA_SHOWN])
+        context["changes"] = [(oa_actions.KINDS[c.kind], c) for c in plan.changes[:OA_SHOWN]]
+    return render(request, "directory/oa_try.html", context)
+
+
+OA_SHOWN = 200
+
+
+def _report(report):
+    """The report of a synchronisation with words for the page, None before the first."""
+    if not report:
+        return None
+    shown = report | {"at": datetime.fromisoformat(report["at"])}
+    if "counts" in report:
+        shown |= {"counts": _counts(report["counts"]), "refused": _refused(report["refused"])}
+    return shown
+
+
+def _counts(counts):
+    return [(oa_actions.KINDS[kind], acts) for kind, acts in counts.items()]
+
+
+def _refused(refused):
+    return [(oa_actions.KINDS[kind], pk, reason) for kind, pk, reason in refused]
+
+
 PAGES = [
     Page("parameters", "系统参数", "parameters.change", [("", parameters)], icon="adjustments"),
     Page("menus", "菜单设置", "menus.change", [("", arrange)], icon="menu-2"),
+    Page("oa", "OA 同步", "oa.change", [("", oa), ("try/", oa_try)], icon="refresh"),
 ]

@@ -38,6 +38,7 @@ from jingwei.directory.models import (
     SignIn,
 )
 from jingwei.directory.models import Region as RegionRow
+from jingwei.directory.oa_actions import owned
 from jingwei.directory.sheets import RegionSheet
 from jingwei.kit.coordinates import SYSTEMS as COORDINATES
 
@@ -201,6 +202,12 @@ class OrganisationResource(Resource):
     ]
     empty = "还没有组织机构。请新增，或用“导入”一次加入多个。"
 
+    def locked(self, obj):
+        return owned(obj)
+
+    def save(self, actor, obj, *, values, version=None):
+        return acts.save_organisation(actor, obj, values=values, version=version)
+
 
 class DepartmentResource(Resource):
     name = "departments"
@@ -239,7 +246,7 @@ class OperatorResource(Resource):
     label = "操作员"
     icon = "user-circle"
     model = Operator
-    fields = ["login", "name", "phone", "organisation", "ends_on"]
+    fields = ["login", "name", "phone", "organisation", "ends_on", "external_id"]
     readonly = ["enabled", "must_change_password", "password_at", "last_login"]
     columns = [
         "login",
@@ -252,7 +259,7 @@ class OperatorResource(Resource):
         "last_login",
     ]
     order = ["organisation__path", "pk"]
-    search = ["login", "name", "phone"]
+    search = ["login", "name", "phone", "external_id"]
     search_hint = "登录名、姓名、完整电话号码"
     tabs = [
         Tab("启用", Q(enabled=True)),
@@ -296,6 +303,9 @@ class OperatorResource(Resource):
         name = Concat(Value("name "), OuterRef("login_key"))
         locks = Guard.objects.filter(key=name, locked_until__gt=Now()).values("locked_until")
         return super().rows(actor, action).annotate(locked_until=Subquery(locks))
+
+    def locked(self, obj):
+        return owned(obj)
 
     def save(self, actor, obj, *, values, version=None):
         return acts.save_operator(actor, obj, values=values, version=version)

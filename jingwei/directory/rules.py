@@ -23,6 +23,7 @@ ADMINISTRATORS = {
         "parameters",
         "menus",
         "menu-grants",
+        "oa",
         "errors",
         "jobs",
     },
