@@ -246,11 +246,11 @@ def test_undoing_deletes_what_was_added_restores_what_was_changed_and_names_what
     Person.objects.filter(pk=changed_since.pk).update(name="又改", version=9)
     Person.objects.get(number=used).doses.create(dose=1, on=date(2021, 1, 1))
     undone = loading.undo(village.actor, ROSTER, load)
-    assert (undone["deleted"], undone["restored"]) == (1, 1)
-    assert {(left["row"], left["reason"]) for left in undone["left"]} == {
+    assert undone == {"deleted": 1, "restored": 1, "left": 2, "total": 4}
+    assert [(left.sheet_row, left.outcome) for left in loading.left_rows(load)] == [
         (3, "此后已被修改"),
         (5, "已有疫苗接种"),
-    }
+    ]
     assert Person.objects.get(pk=was.pk).name == "陈新"
     assert Person.objects.filter(pk=was.pk, grams__fragment="陈新").exists()
     assert not Person.objects.filter(number=new).exists()

@@ -14,6 +14,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from datetime import time as clock
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import polars as pl
@@ -42,6 +44,7 @@ PARAMETERS = [*reading.PARAMETERS, UNDO_DAYS]
 
 MODES = {"both": "新增和修改", "add": "只新增", "update": "只修改"}
 BAD = {"skip": "跳过错误行", "stop": "有错误行则全部不导入"}
+UNDONE_AT_ONCE = 5_000  # rows
 MOST_KEPT = 20_000  # messages of each kind kept with a load; the error workbook has them all
 PATIENCE = 30  # seconds to wait for another process that is at the same file
 # First halves of the keys of advisory locks. One process at a time works on a load. One load at a time writes
@@ -530,43 +533,78 @@ def preview(
     return _counts(sheet, prepared, chunks, started) | {"partial": not prepared.whole}
 
 
-@transaction.atomic
-def undo(actor, sheet: Sheet, record: Load) -> dict:
-    """Take a load back as a whole: {deleted, restored, left: [{row, id, label, reason}]} (P-5.3).
+def undo(actor, sheet: Sheet, record: Load, *, progress: Progress | None = None) -> dict:
+    """Take a load back as a whole: {deleted, restored, left, total} rows (P-5.3).
 
-    Rows that were changed since, or are referred to, are named and left. ValidationError when it is too late.
+    It goes chunk by chunk, the last rows first, since they may refer to those before; what a chunk took back
+    is forgotten in its transaction, so that an undoing that was cut off goes on behind it. Until it is
+    through the load is UNDOING. Rows that were changed since, or are referred to, stay; `left_rows` has them.
+    ValidationError when it is too late.
     """
     require_import(actor, sheet)
-    record = Load.objects.select_for_update().get(pk=record.pk)
+    with _only_here(record):
+        record.refresh_from_db()
+        if record.state != Load.UNDOING:
+            _begin_undoing(sheet, record)
+        take_back, chunks = _undoing(actor, sheet, record)
+        for chunk in chunks:
+            with transaction.atomic():
+                _take_turn(sheet)
+                found = take_back(chunk)
+                record.undone |= {name: record.undone[name] + count for name, count in found.items()}
+                record.save(update_fields=["undone"])
+            (progress or _untold)(sum(record.undone[name] for name in _UNDONE), record.undone["total"])
+            if sheet.events and not any(found.values()):
+                break
+        _end_undoing(actor, sheet, record)
+    return record.undone
+
+
+_UNDONE = ("deleted", "restored", "left")
+
+
+@transaction.atomic
+def _begin_undoing(sheet, record):
     if record.state not in (Load.DONE, Load.CANCELLED, Load.FAILED):
         raise ValidationError("这次导入还没有结束或已经撤销，不能撤销")
     if record.created_at < timezone.now() - timedelta(days=UNDO_DAYS.value()):
         raise ValidationError(f"导入已超过 {UNDO_DAYS.value()} 天，不能撤销")
     if not sheet.has_brought(record):
         raise ValidationError("这次导入没有可以撤销的数据")
+    # First, so that nothing of it finds its person any more.
     _take_turn(sheet)
-    if sheet.events:
-        deleted, restored, left = sheet.take_back(actor, record)
-    else:
-        deleted, restored, left = merging.undo(actor, merging.Table(sheet), record)
     sheet.forget_aside(record)
-    sheet.after_load(deleted + restored)
-    outcome = {"deleted": deleted, "restored": restored, "left": left}
-    record.state, record.counts = Load.UNDONE, record.counts | {"undone": outcome}
-    record.save(update_fields=["state", "counts"])
-    audit.record(
-        actor,
-        "撤销导入",
-        record,
-        resource=record.resource,
-        deleted=deleted,
-        restored=restored,
-        left=[row["id"] for row in left],
-    )
-    return outcome
+    record.state = Load.UNDOING
+    record.undone = dict.fromkeys(_UNDONE, 0) | {"total": sheet.brought(record).count()}
+    record.save(update_fields=["state", "undone"])
+
+
+def _undoing(actor, sheet, record):
+    """The function that takes a chunk back, and the chunks."""
+    if sheet.events:
+        return partial(sheet.take_back, actor, record), repeat(UNDONE_AT_ONCE)
+    done = record.rows.filter(outcome__in=(merging.ADDED, merging.CHANGED))
+    ids = list(done.order_by("-pk").values_list("pk", flat=True))
+    chunks = [ids[start : start + UNDONE_AT_ONCE] for start in range(0, len(ids), UNDONE_AT_ONCE)]
+    return partial(merging.undo, actor, merging.Table(sheet), record), chunks
+
+
+@transaction.atomic
+def _end_undoing(actor, sheet, record):
+    record.undone["left"] += sheet.leave(record)
+    record.state = Load.UNDONE
+    record.save(update_fields=["state", "undone"])
+    sheet.after_load(record.undone["deleted"] + record.undone["restored"])
+    audit.record(actor, "撤销导入", record, resource=record.resource, **record.undone)
+
+
+def left_rows(record: Load):
+    """The rows of an undone load that stayed as they are, as LoadRow in the order of the sheet."""
+    return record.rows.exclude(outcome__in=(merging.ADDED, merging.CHANGED)).order_by("sheet_row", "pk")
 
 
 def forget_old(today: date) -> int:
     """Drop what undoing needs of loads that are too old for it; returns how many rows."""
     before = timezone.make_aware(datetime.combine(today - timedelta(days=UNDO_DAYS.value()), clock.min))
-    return LoadRow.objects.filter(load__created_at__lt=before).delete()[0]
+    late = Load.objects.filter(created_at__lt=before).exclude(state=Load.UNDOING)
+    return LoadRow.objects.filter(load__in=late).delete()[0]

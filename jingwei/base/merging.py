@@ -440,21 +440,21 @@ def _reasons(sheet, number, refusal):
     return pl.DataFrame(found, MESSAGES, orient="row")
 
 
-def undo(actor, table: Table, record: Load) -> tuple[int, int, list[dict]]:
-    """Take back what a load did, in the caller's transaction: rows deleted, rows restored, rows left.
+def undo(actor, table: Table, record: Load, ids) -> dict[str, int]:
+    """Take back what these rows of a load (ids of LoadRow) say: how many {deleted, restored, left}.
 
-    A row that was changed since, or that something refers to, stays as it is and is named:
-    {row, id, label, reason}.
+    Call it in a transaction. What is taken back is forgotten. A row that was changed since, or that something
+    refers to, stays as it is, and its LoadRow gets the reason.
     """
     sheet, quote, rows = table.sheet, connection.ops.quote_name, LoadRow._meta.db_table
     pk, columns = table.pk, list(table.written.values())
     kind = table.meta.pk.db_type(connection)  # a region's key is its code, all digits
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT r.outcome, m.{pk}, m.version = r.version, r.sheet_row "
-            f"FROM {rows} r JOIN {table.name} m ON m.{pk} = r.row::{kind} WHERE r.load_id = %s "
+            f"SELECT r.outcome, m.{pk}, m.version = r.version, r.id "
+            f"FROM {rows} r JOIN {table.name} m ON m.{pk} = r.row::{kind} WHERE r.id = ANY(%s) "
             f"ORDER BY 2 FOR UPDATE OF m",
-            [record.pk],
+            [ids],
         )
         there = cursor.fetchall()
         visible = _visible(actor, sheet, [row for _, row, _, _ in there])
@@ -464,14 +464,14 @@ def undo(actor, table: Table, record: Load) -> tuple[int, int, list[dict]]:
         added = [row for row in added if row not in reasons]
         changed = [row for outcome, row, _, _ in there if outcome == CHANGED and row not in reasons]
         before = f"{rows} r, jsonb_populate_record(NULL::{table.name}, r.before) old"
-        chosen = f"r.load_id = %s AND m.{pk} = ANY(%s) AND m.{pk} = r.row::{kind}"
+        chosen = f"r.id = ANY(%s) AND m.{pk} = ANY(%s) AND m.{pk} = r.row::{kind}"
         moves = []
         if sheet.watched:
             watched = quote(table.fields[sheet.watched].column)
             cursor.execute(
                 f"SELECT m.{pk}, m.{watched}, old.{watched} FROM {table.name} m, {before} "
                 f"WHERE {chosen} AND m.{watched} IS DISTINCT FROM old.{watched}",
-                [record.pk, changed],
+                [ids, changed],
             )
             moves = cursor.fetchall()
         parents = _parents_of(table, [*added, *changed])
@@ -481,20 +481,21 @@ def undo(actor, table: Table, record: Load) -> tuple[int, int, list[dict]]:
             cursor.execute(
                 f"UPDATE {table.name} m SET {assigned}, version = m.version + 1, updated_at = %s "
                 f"FROM {before} WHERE {chosen}",
-                [timezone.now(), record.pk, changed],
+                [timezone.now(), ids, changed],
             )
             cursor.execute(f"DELETE FROM {table.name} WHERE {pk} = ANY(%s)", [added])
+        left = {number: reasons[row] for _, row, _, number in there if row in reasons}
+        cursor.execute(f"DELETE FROM {rows} WHERE id = ANY(%s) AND id <> ALL(%s)", [ids, list(left)])
+        cursor.execute(
+            f"UPDATE {rows} SET outcome = reason, before = NULL "
+            f"FROM unnest(%s::bigint[], %s::text[]) AS given(number, reason) WHERE id = number",
+            [list(left), list(left.values())],
+        )
     if parents:
         sheet.roll_up(parents)
     if moves:
         sheet.on_change(actor, moves, f"撤销导入：{record.file_name}"[:200])
-    labels = {row.pk: str(row) for row in sheet.model.objects.filter(pk__in=reasons)}
-    left = [
-        {"row": number, "id": row, "label": labels[row], "reason": reasons[row]}
-        for _, row, _, number in there
-        if row in reasons
-    ]
-    return len(added), len(changed), left
+    return {"deleted": len(added), "restored": len(changed), "left": len(left)}
 
 
 def _parents_of(table, ids):
@@ -517,5 +518,5 @@ def _referred_to(model, ids):
         ):
             rows = relation.related_model._default_manager.filter(**{f"{target.name}__in": ids})
             named = str(relation.related_model._meta.verbose_name)
-            found |= {row: f"已有{named}" for row in rows.values_list(target.attname, flat=True)}
+            found |= {row: f"已有{named}"[:60] for row in rows.values_list(target.attname, flat=True)}
     return found

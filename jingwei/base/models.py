@@ -200,7 +200,7 @@ class Load(models.Model):
     """One import of one file: what was asked, what came of it, what undoing needs (P-5.3)."""
 
     DRAFT, RUNNING, DONE, FAILED = "待确认", "运行", "完成", "失败"
-    CANCELLED, UNDONE = "已取消", "已撤销"
+    CANCELLED, UNDOING, UNDONE = "已取消", "撤销中", "已撤销"
 
     sheet = models.CharField("表样", max_length=40)
     resource = models.CharField("数据", max_length=40)
@@ -221,6 +221,7 @@ class Load(models.Model):
     )
     preview = models.JSONField("预览", default=dict)
     counts = models.JSONField("结果", default=dict)  # the JSON of `jingwei import --json`
+    undone = models.JSONField("撤销", default=dict)  # rows deleted, restored, left, and in all
     error_file = models.ForeignKey(
         StoredFile, models.SET_NULL, null=True, related_name="+", verbose_name="错误清单"
     )
@@ -231,8 +232,8 @@ class Load(models.Model):
     objects = Rows.as_manager()
     scope = Scope(owner="owner")
     internal = (
-        *("id", "resource", "digest", "mapping", "sample", "preview", "counts", "job", "file", "error_file"),
-        *("owner", "organisation"),
+        *("id", "resource", "digest", "mapping", "sample", "preview", "counts", "undone", "job", "file"),
+        *("error_file", "owner", "organisation"),
     )
 
     class Meta:
@@ -255,14 +256,17 @@ class LoadChunk(models.Model):
 
 
 class LoadRow(models.Model):
-    """What a load did to one row: enough to link the result to the rows and to undo it."""
+    """What a load did to one row: enough to link the result to the rows and to undo it.
+
+    Once it is undone only the rows that were left remain, each with the reason as its outcome.
+    """
 
     id = models.BigAutoField(primary_key=True)
     # No constraint: a million checks of it cost seconds.
     load = models.ForeignKey(Load, models.CASCADE, related_name="rows", db_index=False, db_constraint=False)
     row = models.BigIntegerField("记录编号")
     sheet_row = models.IntegerField("行号")
-    outcome = models.CharField("结果", max_length=10)  # 新增 修改
+    outcome = models.CharField("结果", max_length=60)  # 新增 修改
     version = models.PositiveIntegerField("之后的版本")
     before = models.JSONField("之前的值", null=True)  # stored form: personal columns stay ciphertext
 

@@ -136,14 +136,27 @@ class Sheet:
 
     def has_brought(self, record: "Load") -> bool:
         """Whether there is anything left that taking the load back would change."""
-        return record.rows.exists()
+        return self.brought(record).exists()
 
-    def take_back(self, actor: Actor, record: "Load") -> tuple[int, int, list[dict]]:
-        """Undo a load of events: rows deleted, rows restored, rows left {row, id, label, reason}."""
+    def brought(self, record: "Load"):
+        """The rows that taking the load back goes through, to be counted."""
+        return record.rows
+
+    def take_back(self, actor: Actor, record: "Load", most: int) -> dict[str, int]:
+        """Undo up to `most` rows of a load of events: how many {deleted, restored}, none when all is done."""
         raise NotImplementedError
 
+    def leave(self, record: "Load") -> int:
+        """Keep a LoadRow of each event that taking the load back has left as it is; returns how many."""
+        return 0
+
+    def named(self, actor: Actor, ids: Collection[int]) -> dict[int, str]:
+        """What rows that an undoing has left are called, {id: name}, as far as the actor may know."""
+        rows = self.model.objects.visible_to(actor, f"{self.resource}.import").filter(pk__in=ids)
+        return {int(row.pk): str(row) for row in rows}
+
     def forget_aside(self, record: "Load"):
-        """Undo `keep_aside`. Called in the transaction of the undoing."""
+        """Undo `keep_aside`. Called before anything else is undone."""
 
     def closed(self) -> str:
         """Why nobody may import it by hand now, "" where that is open (P-8.4)."""

@@ -497,8 +497,14 @@ def report(request, resource, pk):
 
 def _result(request, sheet, load):
     counts = load.counts
-    which = "warnings" if "warnings" in request.GET else "rejected"
-    said = Paginator(counts.get(which, []), SHOWN).get_page(request.GET.get("page"))
+    which = request.GET.get("which")
+    if which not in ("left", "rejected", "warnings"):
+        which = "left" if load.undone.get("left") else "rejected"
+    told = loading.left_rows(load) if which == "left" else counts.get(which, [])
+    said = Paginator(told, SHOWN).get_page(request.GET.get("page"))
+    if which == "left":
+        named = sheet.named(request.actor, [row.row for row in said])
+        said.object_list = [(row, named.get(row.row, "已不在您的管辖范围")) for row in said]
     return {
         "counts": counts,
         "which": which,
@@ -515,7 +521,8 @@ def _result(request, sheet, load):
 def may_undo(sheet, load) -> bool:
     """Whether there is something to take back, and still time for it."""
     in_time = load.created_at >= timezone.now() - timedelta(days=loading.UNDO_DAYS.value())
-    return in_time and load.state in (Load.DONE, Load.CANCELLED) and sheet.has_brought(load)
+    begun = (Load.DRAFT, Load.RUNNING, Load.UNDOING, Load.UNDONE)
+    return in_time and load.state not in begun and sheet.has_brought(load)
 
 
 @require_POST
@@ -536,7 +543,14 @@ def undo(request, resource, pk):
 
 
 def undo_load(resource, actor, job, report) -> dict:
-    """Work of the kind of job `import-undo`."""
-    outcome = loading.undo(actor, sheet_of(resource), Load.objects.get(pk=job.arguments["load"]))
-    left = f"，{len(outcome['left'])} 条后来又有改动，保留未动" if outcome["left"] else ""
-    return {"message": f"已撤销：删除 {outcome['deleted']} 条，恢复 {outcome['restored']} 条{left}。"}
+    """Work of the kind of job `import-undo`; one that was stopped goes on where it stopped."""
+    load = Load.objects.get(pk=job.arguments["load"])
+    try:
+        undone = loading.undo(actor, sheet_of(resource), load, progress=report)
+    except jobs.Cancelled:
+        audit.record(
+            actor, "撤销导入", load, resource=load.resource, result="失败", reason="已取消", **load.undone
+        )
+        raise
+    left = f"，保留 {undone['left']:,} 条" if undone["left"] else ""
+    return {"message": f"已撤销：删除 {undone['deleted']:,} 条，恢复 {undone['restored']:,} 条{left}。"}

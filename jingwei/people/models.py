@@ -445,7 +445,6 @@ class Unregistered(Record):
     place = models.CharField("采样点或接种单位", max_length=120, blank=True)
     first_at = models.DateTimeField("最早检测或接种")
     last_at = models.DateTimeField("最近检测或接种")
-    load = models.BigIntegerField("导入编号", null=True)  # the one that brought the person first
     region = RegionCodeField("上报单位所在辖区", blank=True)
     organisation = models.CharField("上报单位", max_length=120, blank=True)
     state = models.CharField(
@@ -459,7 +458,6 @@ class Unregistered(Record):
     reason = models.CharField("说明", max_length=200, blank=True)
 
     scope = Scope(region="region")
-    internal = (*Record.internal, "load")
 
     class Meta:
         verbose_name = "未登记人员"
@@ -467,7 +465,6 @@ class Unregistered(Record):
         constraints = [models.UniqueConstraint(fields=["number", "region"], name="each_unregistered_once")]
         indexes = [
             models.Index(fields=["region", "state", "-last_at"], name="unregistered_in_order"),
-            models.Index(fields=["load"], name="unregistered_by_load"),
         ]
 
     def __str__(self):

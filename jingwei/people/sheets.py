@@ -13,10 +13,9 @@ from jingwei.kit import words
 from jingwei.people.actions import find_what_came_before, note_transfers, roll_up_doses
 from jingwei.people.duplicates import search_after_load
 from jingwei.people.following import FOLLOWING, following
-from jingwei.people.models import Dose, Person, PersonAlias
+from jingwei.people.models import Dose, Person, PersonAlias, UnregisteredDose
 from jingwei.people.unregistered import (
-    forget_aside,
-    has_aside,
+    forget_doses_aside,
     keep_aside,
     keep_doses_aside,
     let_wait_again,
@@ -349,14 +348,14 @@ class VaccinationSheet(Sheet):
         return found
 
     def keep_aside(self, actor, record, strangers):
-        keep_aside(actor, self, record, strangers, at="on", place="unit")
+        keep_aside(actor, self, strangers, at="on", place="unit")
         keep_doses_aside(actor, record, strangers)
 
     def roll_up(self, parents):
         roll_up_doses(parents)
 
     def has_brought(self, record):
-        return super().has_brought(record) or has_aside(record)
+        return super().has_brought(record) or UnregisteredDose.objects.filter(load=record.pk).exists()
 
     def forget_aside(self, record):
-        forget_aside(record)
+        forget_doses_aside(record)

@@ -1,7 +1,7 @@
 """People of sample and vaccination sheets: who they are, and who is in no register (CL-6.1, CL-6.5)."""
 
 import polars as pl
-from django.db import connection
+from django.db import connection, models, transaction
 
 from jingwei.base.copying import copy_into
 from jingwei.base.crypto import provider
@@ -74,9 +74,9 @@ def _holders(numbers):
 # What comes again changes nothing. Who was registered and is no more waits again; who was dismissed stays so.
 KEEP = """
 INSERT INTO people_unregistered AS known (number, doc_type, name, phone, source, place, first_at, last_at,
-    load, region, organisation, state, decided_by, reason, version, created_at, created_by, updated_at)
+    region, organisation, state, decided_by, reason, version, created_at, created_by, updated_at)
 SELECT number, doc_type, name, phone, %(source)s, place, first_at, last_at,
-    %(load)s, %(region)s, %(organisation)s, %(waiting)s, '', '', 1, now(), %(operator)s, now()
+    %(region)s, %(organisation)s, %(waiting)s, '', '', 1, now(), %(operator)s, now()
 FROM strangers ORDER BY number
 ON CONFLICT (number, region) DO UPDATE SET
     doc_type = coalesce(nullif(excluded.doc_type, ''), known.doc_type),
@@ -86,7 +86,6 @@ ON CONFLICT (number, region) DO UPDATE SET
     place = CASE WHEN excluded.last_at > known.last_at THEN excluded.place ELSE known.place END,
     first_at = least(excluded.first_at, known.first_at),
     last_at = greatest(excluded.last_at, known.last_at),
-    load = CASE WHEN known.load = excluded.load THEN known.load END,
     state = CASE WHEN known.state = %(registered)s THEN %(waiting)s ELSE known.state END,
     version = known.version + 1,
     updated_at = now()
@@ -98,7 +97,7 @@ WHERE (coalesce(nullif(excluded.doc_type, ''), known.doc_type),
 """
 
 
-def keep_aside(actor, sheet, record, strangers: pl.DataFrame, *, at: str, place: str):
+def keep_aside(actor, sheet, strangers: pl.DataFrame, *, at: str, place: str):
     """Put the people of these rows on the list of those in no register, each once (CL-6.5).
 
     `at` and `place` name the columns that tell when and where they were seen.
@@ -118,7 +117,6 @@ def keep_aside(actor, sheet, record, strangers: pl.DataFrame, *, at: str, place:
     stored = [as_stored(Unregistered._meta.get_field(name), people[name]) for name in people.columns]
     told = {
         "source": sheet.label,
-        "load": record.pk,
         "region": actor.region,
         "organisation": actor.organisation,
         "operator": actor.operator_id,
@@ -169,15 +167,26 @@ def keep_doses_aside(actor, record, strangers: pl.DataFrame):
         cursor.execute("DROP TABLE stranger_doses")
 
 
-def forget_aside(record):
-    """Take back what a load alone has put on the list, and the doses it brought."""
-    UnregisteredDose.objects.filter(load=record.pk).delete()
-    Unregistered.objects.filter(load=record.pk).exclude(state=Unregistered.REGISTERED).delete()
+@transaction.atomic
+def forget_doses_aside(record):
+    """Take back the doses that a load has put beside the list, and who is on it for nothing else."""
+    doses = UnregisteredDose.objects.filter(load=record.pk)
+    entries = list(doses.values_list("unregistered", flat=True).distinct())
+    doses.delete()
+    forget_unnamed(Unregistered.objects.filter(pk__in=entries))
 
 
-def has_aside(record) -> bool:
-    """Whether anything that a load put aside is still there."""
-    return any(model.objects.filter(load=record.pk).exists() for model in (Unregistered, UnregisteredDose))
+# Tables of events whose rows, by their number, keep somebody on the list; the packages add theirs.
+NAMED_BY: list[type[models.Model]] = []
+
+
+def forget_unnamed(entries):
+    """Delete those of these entries that no row of any sheet is left of; who was registered stays."""
+    left = list(entries.exclude(state=Unregistered.REGISTERED).filter(doses=None))
+    numbers = {entry.number for entry in left}
+    for model in NAMED_BY:
+        numbers -= set(model.objects.filter(number__in=numbers).values_list("number", flat=True))
+    Unregistered.objects.filter(pk__in=[entry.pk for entry in left if entry.number in numbers]).delete()
 
 
 # --- when they are registered -----------------------------------------------------------------------------

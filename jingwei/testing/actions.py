@@ -8,14 +8,15 @@ from collections.abc import Sequence
 
 import polars as pl
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef
 
 from jingwei.base.copying import copy_into
 from jingwei.base.merging import THERE, UNKNOWN, as_clear, as_stored, overlay
 from jingwei.base.partitions import ensure_months
 from jingwei.base.reading import ROW
 from jingwei.base.sheets import MESSAGES, Stored
-from jingwei.testing.models import PENDING, Sample, SampleBefore
+from jingwei.people.models import Unregistered
+from jingwei.people.unregistered import forget_unnamed
+from jingwei.testing.models import PENDING, Sample
 
 KEY = ("number", "sampled_at", "point")
 VALUES = ("name", "institution", "result", "result_at")
@@ -23,10 +24,6 @@ COLUMNS = (*KEY, *VALUES)
 
 # Whoever writes samples adds new ones first, then holds those that are there, then the people, each in the
 # order of their keys: so two feeds, loads or look-ups at once never wait for each other crosswise.
-HOLD_SAMPLES = """
-SELECT FROM testing_sample AS sample JOIN {these} USING (number, sampled_at, point)
-ORDER BY number, sampled_at, point FOR UPDATE OF sample
-"""
 
 # Where a person lives is what the register says when the sample comes in. The oldest record is found by
 # an aggregate: for "the first in order" the database may walk all people in order, for each sample.
@@ -213,19 +210,22 @@ def _changed(sheet, known):
 
 
 CHANGE = """
-WITH kept AS (
+WITH held AS (
+    SELECT number, sampled_at, point
+    FROM testing_sample AS sample JOIN arriving USING (number, sampled_at, point)
+    ORDER BY number, sampled_at, point FOR UPDATE OF sample
+), kept AS (
     INSERT INTO testing_samplebefore (number, sampled_at, point, region, name, institution, result, result_at,
         load, replaced_by, replaced_at, by_name)
     SELECT number, sampled_at, point, sample.region, sample.name, sample.institution, sample.result,
         sample.result_at, load, %(load)s, now(), %(by)s
-    FROM testing_sample AS sample JOIN arriving USING (number, sampled_at, point)
+    FROM testing_sample AS sample JOIN held USING (number, sampled_at, point)
 )
 UPDATE testing_sample AS sample
 SET name = arriving.name, institution = arriving.institution, result = arriving.result,
     result_at = arriving.result_at, load = %(load)s
-FROM arriving
-WHERE sample.number = arriving.number AND sample.sampled_at = arriving.sampled_at
-  AND sample.point = arriving.point
+FROM held JOIN arriving USING (number, sampled_at, point)
+WHERE sample.number = held.number AND sample.sampled_at = held.sampled_at AND sample.point = held.point
 """
 
 
@@ -235,17 +235,22 @@ def _change(actor, changed, record):
     with connection.cursor() as cursor:
         cursor.execute(ARRIVING)
         copy_into("arriving", changed.select(COLUMNS))
-        cursor.execute(HOLD_SAMPLES.format(these="arriving"))
         cursor.execute(CHANGE, {"load": record.pk, "by": actor.name})
         cursor.execute("DROP TABLE arriving")
 
 
 # What the load had replaced comes back; what it wrote is history then, like any value that was overwritten.
 RESTORE = """
-WITH replaced AS (
+WITH chosen AS MATERIALIZED (
+    SELECT id FROM testing_samplebefore AS old JOIN testing_sample AS sample USING (number, sampled_at, point)
+    WHERE old.replaced_by = %(load)s AND sample.load = %(load)s LIMIT %(most)s
+), replaced AS (
     SELECT number, sampled_at, point, old.name, old.institution, old.result, old.result_at, old.load
     FROM testing_samplebefore AS old JOIN testing_sample AS sample USING (number, sampled_at, point)
-    WHERE old.replaced_by = %(load)s AND sample.load = %(load)s
+    WHERE id IN (SELECT id FROM chosen)
+    ORDER BY number, sampled_at, point FOR UPDATE OF sample
+), used AS (
+    UPDATE testing_samplebefore SET replaced_by = NULL WHERE id IN (SELECT id FROM chosen)
 ), kept AS (
     INSERT INTO testing_samplebefore (number, sampled_at, point, region, name, institution, result, result_at,
         load, replaced_at, by_name)
@@ -263,19 +268,52 @@ RETURNING sample.number
 """
 
 
+TAKE_BACK = """
+WITH chosen AS MATERIALIZED (
+    SELECT number, sampled_at, point FROM testing_sample WHERE load = %(load)s LIMIT %(most)s
+), held AS (
+    SELECT number, sampled_at, point
+    FROM testing_sample AS sample JOIN chosen USING (number, sampled_at, point)
+    ORDER BY number, sampled_at, point FOR UPDATE OF sample
+)
+DELETE FROM testing_sample AS sample USING held
+WHERE sample.number = held.number AND sample.sampled_at = held.sampled_at AND sample.point = held.point
+RETURNING sample.number
+"""
+
+
 @transaction.atomic
-def take_samples_back(actor, record) -> tuple[int, int, list[dict]]:
-    """Undo a load of samples: how many were deleted and restored, and those changed since, which stay."""
+def take_samples_back(actor, record, most: int) -> dict[str, int]:
+    """Undo up to `most` samples of a load: how many were deleted and restored.
+
+    Those that another load has changed since stay.
+    """
+    told = {"load": record.pk, "by": actor.name, "most": most}
+    counts, numbers = {}, []
     with connection.cursor() as cursor:
-        cursor.execute(RESTORE, {"load": record.pk, "by": actor.name})
-        restored = [bytes(number) for (number,) in cursor.fetchall()]
-        cursor.execute("DELETE FROM testing_sample WHERE load = %s RETURNING number", [record.pk])
-        deleted = [bytes(number) for (number,) in cursor.fetchall()]
-    roll_up_samples(list({*restored, *deleted}))
-    key = {name: OuterRef(name) for name in KEY}
-    replaced = SampleBefore.objects.filter(load=record.pk, replaced_by__isnull=False)
-    replaced = replaced.filter(Exists(Sample.objects.filter(**key))).order_by(*KEY).distinct(*KEY)
-    left = [
-        {"row": None, "id": old.pk, "label": str(old), "reason": "此后已被另一次导入更新"} for old in replaced
-    ]
-    return len(deleted), len(restored), left
+        # What was restored is another load's again: only what nothing stood before is deleted.
+        for name, statement in (("restored", RESTORE), ("deleted", TAKE_BACK)):
+            cursor.execute(statement, told | {"most": most - len(numbers)})
+            counts[name] = cursor.rowcount
+            numbers += [bytes(number) for (number,) in cursor.fetchall()]
+    numbers = list(set(numbers))
+    roll_up_samples(numbers)
+    forget_unnamed(Unregistered.objects.filter(number__in=numbers))
+    return counts
+
+
+# Samples that a load has changed and another one since: they stay as they are.
+LEAVE = """
+INSERT INTO base_loadrow (load_id, row, sheet_row, outcome, version)
+SELECT DISTINCT ON (number, sampled_at, point) %(load)s::bigint, old.id, 0, '此后已被另一次导入更新', 1
+FROM testing_samplebefore AS old JOIN testing_sample AS sample USING (number, sampled_at, point)
+WHERE old.load = %(load)s AND old.replaced_by IS NOT NULL
+ORDER BY number, sampled_at, point
+"""
+
+
+def leave_samples(record) -> int:
+    """Keep a LoadRow of each sample of a load that stays, with the id of its SampleBefore; how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(LEAVE, {"load": record.pk})
+        return cursor.rowcount

@@ -9,9 +9,9 @@ from jingwei.base.parameters import Parameter
 from jingwei.base.sheets import Sheet, SheetColumn
 from jingwei.kit import words
 from jingwei.people.models import Person
-from jingwei.people.unregistered import forget_aside, has_aside, keep_aside, placed
+from jingwei.people.unregistered import NAMED_BY, keep_aside, placed
 from jingwei.testing import actions
-from jingwei.testing.models import PENDING, Sample
+from jingwei.testing.models import PENDING, Sample, SampleBefore
 
 NEWER_RESULT_WINS = Parameter(
     "samples.newer_wins",
@@ -20,6 +20,7 @@ NEWER_RESULT_WINS = Parameter(
     "是：检测时间较新的结果覆盖已有的结果；否：只补空缺和“待出”，已有的结果保持不变",
 )
 PARAMETERS = [NEWER_RESULT_WINS]
+NAMED_BY.append(Sample)
 
 
 @dataclass
@@ -133,15 +134,18 @@ class SampleSheet(Sheet):
         return actions.load_samples(actor, self, rows, record)
 
     def keep_aside(self, actor, record, strangers):
-        keep_aside(actor, self, record, strangers, at="sampled_at", place="point")
+        keep_aside(actor, self, strangers, at="sampled_at", place="point")
         actions.load_samples(actor, self, strangers, record)
 
-    def has_brought(self, record):
-        written = Sample.objects.filter(load=record.pk)
-        return has_aside(record) or written.exists()
+    def brought(self, record):
+        return Sample.objects.filter(load=record.pk)
 
-    def take_back(self, actor, record):
-        return actions.take_samples_back(actor, record)
+    def take_back(self, actor, record, most):
+        return actions.take_samples_back(actor, record, most)
 
-    def forget_aside(self, record):
-        forget_aside(record)
+    def leave(self, record):
+        return actions.leave_samples(record)
+
+    def named(self, actor, ids):
+        old = SampleBefore.objects.visible_to(actor, "samples.import").filter(pk__in=ids)
+        return {row.pk: str(row) for row in old}

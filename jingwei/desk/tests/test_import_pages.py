@@ -267,7 +267,7 @@ def test_a_load_adds_changes_and_tells_what_came_of_it(clerk):
     assert "第" in said or "证件号" in said
     assert "下载错误行表格" in said and f"/files/{clerk.load.error_file_id}/" in said
     assert "去掉空格" in said, "corrected cells by rule"
-    warnings = clerk.client.get(f"{clerk.address}?warnings=1").content.decode()
+    warnings = clerk.client.get(f"{clerk.address}?which=warnings").content.decode()
     assert "不是有效的电话号码" in warnings
     [line] = LogEntry.objects.filter(act="导入")
     assert (line.operator, line.result) == (clerk.persona.operator.pk, "成功")

@@ -158,7 +158,7 @@ def test_a_load_is_taken_back_with_what_follows_from_it(village, doses):
     load = loading.load(village.actor, SHEET, path)
     assert outcome(load) == (2, 1, 0, 0, 1)
     undone = loading.undo(village.actor, SHEET, load)
-    assert (undone["deleted"], undone["restored"], undone["left"]) == (2, 1, [])
+    assert (undone["deleted"], undone["restored"], undone["left"]) == (2, 1, 0)
     assert latest(someone) == (1, date(2021, 5, 1), "甲卫生院")
     assert latest(other) == (None, None, "")
     assert Unregistered.objects.count() == UnregisteredDose.objects.count() == 1

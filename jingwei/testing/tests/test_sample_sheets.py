@@ -187,10 +187,12 @@ def test_a_load_is_taken_back_as_a_whole(village, samples):
     second = loading.load(village.actor, SHEET, path)
     assert outcome(second) == (1, 1, 0, 0, 1)
     undone = loading.undo(village.actor, SHEET, first)
-    assert (undone["deleted"], undone["restored"]) == (1, 0)
-    assert [left["reason"] for left in undone["left"]] == ["此后已被另一次导入更新"]
+    assert (undone["deleted"], undone["restored"], undone["left"]) == (1, 0, 1)
+    [left] = loading.left_rows(first)
+    assert left.outcome == "此后已被另一次导入更新"
+    assert "林样例" in SHEET.named(village.actor, [left.row])[left.row]
     undone = loading.undo(village.actor, SHEET, second)
-    assert (undone["deleted"], undone["restored"], undone["left"]) == (2, 1, [])
+    assert (undone["deleted"], undone["restored"], undone["left"]) == (2, 1, 0)
     assert Sample.objects.get().result == "待出"
     assert (latest(someone), latest(other)) == (("待出", "甲采样点"), ("", ""))
     assert not Unregistered.objects.exists()
