@@ -139,13 +139,17 @@ class Panel:
 
     `rows(obj)` gives the rows that hang on `obj`. Whoever may see `obj` and holds this resource's view
     permission sees them all, those from another territory's time too: they are `obj`'s own history (CL-3.6).
-    `columns` names those shown, by default the ones of the list.
+    With `scoped` they are no such history, and only those are shown that the list shows, too. `columns` names
+    the columns, by default those of the list. With `begin`, a button opens the page for a new row, which gets
+    the key of `obj` under this name.
     """
 
     on: str
     label: str
     rows: Callable[[Any], Any]
     columns: Sequence[str] = ()
+    scoped: bool = False
+    begin: str = ""
 
 
 @dataclass(frozen=True)

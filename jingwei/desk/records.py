@@ -1,7 +1,7 @@
 """What pages show of records: tables of rows, and one record with all that hangs on it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from typing import Any
 
@@ -42,10 +42,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Headings with what they sort by, and rows."""
+    """Headings with what they sort by, and rows; where a further row is begun, "" for nowhere."""
 
     columns: Sequence[ListColumn]
     rows: list[Row]
+    begin: str = ""
 
     @property
     def heads(self) -> list[tuple[ListColumn, str]]:
@@ -112,7 +113,10 @@ def panels_of(actor, resource, row):
                 continue
             columns = _columns_of_panel(panel, other, row)
             needs = [name for column in columns for name in column.needs]
-            rows = list(fetch(panel.rows(row), needs, other.related)[: PANEL_ROWS + 1])
+            hanging = panel.rows(row)
+            if panel.scoped:
+                hanging = hanging.filter(pk__in=other.rows(actor).values("pk"))
+            rows = list(fetch(hanging, needs, other.related)[: PANEL_ROWS + 1])
             for position, other_row in enumerate(rows, 1):
                 other_row.place_in_list = position
             bulk_reveal(
@@ -122,6 +126,9 @@ def panels_of(actor, resource, row):
             keys = [other_row.pk for other_row in rows]
             mine = set(other.rows(actor).filter(pk__in=keys).values_list("pk", flat=True)) if rows else set()
             shown = table(actor, other, rows[:PANEL_ROWS], columns, openable=mine)
+            if panel.begin and actor.may(f"{other.name}.add"):
+                address = f"{reverse('desk:new', args=[other])}?{panel.begin}={key_text(row)}"
+                shown = replace(shown, begin=address)
             found.append((panel, other, shown, len(rows) > PANEL_ROWS))
     return found
 

@@ -192,10 +192,15 @@ REGULATES = {
     "scan-statistics": {"view", "export"},
     "alerts": {"view", "export", "receive"},
     "withdrawn-alerts": {"view", "export"},
+    "contact-searches": {"view", "add", "delete", "export"},
+    "contacts": {"view", "export"},
+    "unusual-days": {"view", "export"},
+    "suggested-thresholds": {"view", "export", "adopt"},
+    "venue-map": {"view"},
 }
 SUPERVISION = {"venues", "scans", *REGULATES}
 # Thresholds are the regulator's to set, alerts the regulator's to receive.
-REGULATORS_ALONE = {("thresholds", "change"), ("alerts", "receive")}
+REGULATORS_ALONE = {("thresholds", "change"), ("suggested-thresholds", "adopt"), ("alerts", "receive")}
 
 
 def _is_everyones(resource):

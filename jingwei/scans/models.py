@@ -1,6 +1,7 @@
 """Scans at venues, by month, and what follows: alerts, contacts, unusual days (KP-3, KP-6, KP-9)."""
 
 from dataclasses import dataclass
+from datetime import datetime, time, timedelta
 
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import ArrayField, BigIntegerRangeField, DateRangeField, RangeOperators
@@ -212,7 +213,7 @@ class ContactSearch(Record):
     unknown = models.PositiveIntegerField("没有证件号的扫码", default=0)
 
     scope = SameReach(reach="reach")
-    internal = (*(name for name in Record.internal if name != "created_at"), "reach")
+    internal = (*Record.internal, "reach")
 
     class Meta:
         verbose_name = "接触者查找"
@@ -220,7 +221,19 @@ class ContactSearch(Record):
         indexes = [models.Index(fields=["number"], name="contact_searches_of")]
 
     def __str__(self):
-        return f"{self.name or self.number} {self.since}至{self.until}"
+        return f"{self.name} {self.number} {self.since}至{self.until}".strip()
+
+    @property
+    def within(self) -> timedelta:
+        """How far apart two scans at a venue may be, this included, to be a meeting."""
+        return timedelta(minutes=self.minutes)
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """From when to before when the person's scans are looked at."""
+        days = (self.since, self.until + timedelta(days=1))
+        begin, end = (timezone.make_aware(datetime.combine(day, time())) for day in days)
+        return begin, end
 
 
 class Contact(models.Model):

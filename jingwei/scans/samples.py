@@ -6,10 +6,10 @@ from itertools import count
 import polars as pl
 from django.utils import timezone
 
-from jingwei.base.access import platform_actor
+from jingwei.base.access import EVERYTHING, platform_actor
 from jingwei.places.samples import venue
 from jingwei.scans.actions import COLUMNS, store_scans
-from jingwei.scans.models import LOW, Alert, Scan
+from jingwei.scans.models import LOW, Alert, Contact, ContactSearch, Scan, reach_text
 
 _numbers = count(1)
 
@@ -52,4 +52,46 @@ def withdrawn_alert() -> Alert:
     return alert(withdrawn_at=timezone.now())
 
 
-SAMPLES = {Scan: scan, Alert: alert, "withdrawn-alerts": withdrawn_alert}
+def contact_search(**values) -> ContactSearch:
+    """A search of the operating unit."""
+    made = {
+        "number": "990101198001010030",
+        "name": "林样例",
+        "since": date(2026, 11, 1),
+        "until": date(2026, 11, 14),
+        "minutes": 10,
+        "reason": "确诊病例流调",
+        "asker": "运维演示账号",
+        "reach": reach_text(EVERYTHING),
+        "scans": 3,
+        "first_ring": 1,
+    }
+    return ContactSearch.objects.create(**made | values)
+
+
+def contact(**values) -> Contact:
+    at = timezone.now() - timedelta(days=7)
+    made = {
+        "search": values.pop("search", None) or contact_search(),
+        "ring": Contact.FIRST,
+        "place": 1,
+        "number": "990101198001010049",
+        "name": "周样例",
+        "phone": "16000000002",
+        "meetings": 2,
+        "venues": 1,
+        "nearest": 45,
+        "apart": 200,
+        "first_at": at,
+        "last_at": at,
+    }
+    return Contact.objects.create(**made | values)
+
+
+SAMPLES = {
+    Scan: scan,
+    Alert: alert,
+    "withdrawn-alerts": withdrawn_alert,
+    ContactSearch: contact_search,
+    Contact: contact,
+}

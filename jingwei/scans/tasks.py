@@ -6,6 +6,7 @@ from django.utils import timezone
 
 from jingwei.desk.tasks import KINDS, Kind, schedule
 from jingwei.scans.actions import Chosen, erase_scans, run_nightly
+from jingwei.scans.contacts import forget_old_searches
 
 ERASE = "erase-scans"
 
@@ -28,3 +29,4 @@ def erase(actor, job, report) -> dict:
 KINDS[ERASE] = Kind("删除扫码记录", erase)
 # 02:30 in China.
 schedule("scans-nightly", "场所比对与扫码预警", night, "30 18 * * *")
+schedule("forget-contacts", "清理接触者名单", forget_old_searches, "25 19 * * *")
