@@ -14,10 +14,10 @@ from bench import Figure
 from jingwei import menu
 from jingwei.base.crypto import provider
 from jingwei.base.fields import personal_fields
+from jingwei.base.tables import FORMATS
 from jingwei.cli.demo import ensure_demo
 from jingwei.desk import exports
 from jingwei.desk.lists import Selection
-from jingwei.desk.tables import FORMATS
 from jingwei.directory.actors import actor_for
 from jingwei.directory.models import Operator
 from jingwei.people.models import Person

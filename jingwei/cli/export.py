@@ -6,9 +6,9 @@ from pathlib import Path
 
 from django.core.exceptions import ValidationError
 
+from jingwei.base.tables import FORMATS
 from jingwei.cli import selecting
 from jingwei.desk import exports
-from jingwei.desk.tables import FORMATS
 
 
 def add_arguments(parser):

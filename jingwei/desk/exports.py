@@ -21,11 +21,11 @@ from django.views.decorators.http import require_http_methods
 from jingwei.base import audit
 from jingwei.base.fields import personal_fields
 from jingwei.base.models import Job
+from jingwei.base.tables import FORMATS
 from jingwei.desk import files, jobs
 from jingwei.desk.cells import cells
 from jingwei.desk.guard import require
 from jingwei.desk.lists import CHUNK, Selection, key_text, with_keys
-from jingwei.desk.tables import FORMATS
 
 AT_ONCE = 2_000  # rows that a request waits for
 

@@ -27,10 +27,10 @@ from jingwei.base.fields import SealedField, mask
 from jingwei.base.models import ColumnMapping, Load
 from jingwei.base.reading import Outline, Unreadable
 from jingwei.base.sheets import sheet_of
+from jingwei.base.tables import Xlsx
 from jingwei.desk import files, jobs
 from jingwei.desk.columns import field_at
 from jingwei.desk.guard import is_fragment, require
-from jingwei.desk.tables import Xlsx
 
 PREVIEWED = 20_000  # rows of a file that the preview tries
 FIRST = 10  # messages shown with a preview

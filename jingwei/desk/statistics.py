@@ -16,7 +16,7 @@ from django.utils.http import content_disposition_header
 
 from jingwei.base import audit
 from jingwei.base.access import DataScope
-from jingwei.desk.tables import FORMATS
+from jingwei.base.tables import FORMATS
 from jingwei.directory.models import Region
 from jingwei.directory.queries import COMMUNITY, areas_in, start_region
 from jingwei.kit.regions import LEVELS

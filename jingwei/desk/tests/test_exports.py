@@ -9,9 +9,10 @@ from openpyxl import load_workbook
 from python_calamine import CalamineWorkbook
 
 from jingwei import menu
+from jingwei.base import tables
 from jingwei.base.fields import personal_fields
 from jingwei.base.models import Job, LogEntry, StoredFile
-from jingwei.desk import exports, files, jobs, tables, tasks
+from jingwei.desk import exports, files, jobs, tasks
 from jingwei.directory.models import Role
 from jingwei.directory.samples import SAMPLES as DIRECTORY
 from jingwei.directory.setup import PERSONAS
