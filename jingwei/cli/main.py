@@ -21,7 +21,8 @@ from jingwei import embedded
 
 COMMANDS = {
     "up": ("jingwei.cli.up", "启动全部服务，直到按下 Ctrl-C"),
-    "demo": ("jingwei.cli.demo", "生成演示数据"),
+    "demo": ("jingwei.cli.demo", "生成演示人口"),
+    "demo-venues": ("jingwei.cli.demo_venues", "生成演示公共场所"),
     "import": ("jingwei.cli.import_sheet", "导入表格"),
     "export": ("jingwei.cli.export", "导出数据"),
     "rows": ("jingwei.cli.rows", "查询数据"),
