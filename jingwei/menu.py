@@ -21,6 +21,7 @@ from jingwei.places import resources as places
 from jingwei.scans import actions as scans_actions
 from jingwei.scans import pages as scans_pages
 from jingwei.scans import resources as scans
+from jingwei.scans import venue_map
 from jingwei.testing import pages as testing_pages
 from jingwei.testing import resources as testing
 from jingwei.testing import sheets as testing_sheets
@@ -36,7 +37,7 @@ SYSTEMS = [
         "supervision",
         "公共场所",
         "building-store",
-        [*places.RESOURCES, *scans.RESOURCES, *scans_pages.PAGES],
+        [*places.RESOURCES, *venue_map.PAGES, *scans.RESOURCES, *scans_pages.PAGES],
     ),
     System("messages", "短信", "message", [*messages_pages.PAGES, *messages.RESOURCES]),
     System(

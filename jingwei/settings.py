@@ -11,11 +11,16 @@ Environment:
     JINGWEI_SMS_URL     its address: https://account@host/path, or
                         cmpp://SP-id@host:7890?src=number&service=id&extension=digits&repeats=refused
     JINGWEI_SMS_SECRET  the key shared with it
+    JINGWEI_TILES       tiles under the boundaries on maps: addresses with {z}, {x} and {y} (XYZ or WMTS, Web
+                        Mercator), separated by spaces, the lowest layer first
+    JINGWEI_TILES_SYSTEM  the coordinates these tiles are drawn in: WGS-84 (default, Tianditu too) or GCJ-02
+    JINGWEI_TILES_CREDIT  what maps say about the source of the tiles, such as its approval number
     JINGWEI_TLS         1 when the site is behind a proxy that speaks HTTPS
     JINGWEI_TRUSTED_PROXY  addresses of proxies whose X-Forwarded-For is believed, separated by commas
 """
 
 import os
+import re
 import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -48,6 +53,16 @@ def _database(url):
     if not database["NAME"]:
         raise ImproperlyConfigured("环境变量 DATABASE_URL 没有写明数据库名。")
     return {"ENGINE": "django.db.backends.postgresql", **database, "OPTIONS": options}
+
+
+def _tile_host(template):
+    """The origin of a tile address, as the content policy names it."""
+    origin = re.match(r"https?://[\w.-]+(:\d+)?(?=/)", template)
+    if not origin or not all(part in template for part in ("{z}", "{x}", "{y}")):
+        raise ImproperlyConfigured(
+            "环境变量 JINGWEI_TILES 应为瓦片地址，如 https://主机/{z}/{x}/{y}.png，多个之间用空格隔开。"
+        )
+    return origin[0]
 
 
 def _secret_key(path):
@@ -170,17 +185,27 @@ if os.environ.get("JINGWEI_TLS") == "1":
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
 
+# Maps: their tiles come from the only other host a page may ask, and only where one is named (P-10.5).
+JINGWEI_TILES = os.environ.get("JINGWEI_TILES", "").split()
+JINGWEI_TILES_SYSTEM = os.environ.get("JINGWEI_TILES_SYSTEM") or "WGS-84"
+JINGWEI_TILES_CREDIT = os.environ.get("JINGWEI_TILES_CREDIT", "")
+if JINGWEI_TILES_SYSTEM not in ("WGS-84", "GCJ-02"):
+    raise ImproperlyConfigured(
+        f"环境变量 JINGWEI_TILES_SYSTEM 应为 WGS-84 或 GCJ-02，现在是“{JINGWEI_TILES_SYSTEM}”。"
+    )
+TILE_HOSTS = sorted({_tile_host(template) for template in JINGWEI_TILES})
+
 # No page may load anything from another host, nor run a script that stands in the page (P-10.5, CL-7.1).
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
         "script-src": [SELF],
         "style-src": [SELF],
-        "img-src": [SELF, "data:", "blob:"],
+        "img-src": [SELF, "data:", "blob:", *TILE_HOSTS],
         "font-src": [SELF],
-        "connect-src": [SELF],
+        "connect-src": [SELF, *TILE_HOSTS],
         "manifest-src": [SELF],
-        "worker-src": [SELF, "blob:"],
+        "worker-src": [SELF],
         "form-action": [SELF],
         "frame-ancestors": [NONE],
         "base-uri": [NONE],

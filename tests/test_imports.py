@@ -16,6 +16,7 @@ FACES = [
     "pages",
     "registering",
     "review",
+    "venue_map",
     "tracing",
     "footfall",
     "venue_map",

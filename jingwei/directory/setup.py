@@ -192,6 +192,7 @@ REGULATES = {
     "scan-statistics": {"view", "export"},
     "alerts": {"view", "export", "receive"},
     "withdrawn-alerts": {"view", "export"},
+    "venue-map": {"view"},
     "contact-searches": {"view", "add", "delete", "export"},
     "contacts": {"view", "export"},
     "unusual-days": {"view", "export"},
