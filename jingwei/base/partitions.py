@@ -15,17 +15,21 @@ def ensure_months(table: str, first: date, last: date):
     """
     months = [(n // 12, n % 12 + 1) for n in range(_number(first), _number(last) + 1)]
     with connection.cursor() as cursor:
-        missing = _missing(cursor, table, months)
+        missing = _missing(table, months)
         if not missing:
             return
         # Whoever comes second waits here and then finds them made.
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [table])
         quote = connection.ops.quote_name
-        for year, month in _missing(cursor, table, months):
+        for year, month in _missing(table, months):
             bounds = [_midnight(year, month), _midnight(year + month // 12, month % 12 + 1)]
+            partition = quote(_name(table, year, month))
+            # In two steps: a partition made in one would wait for every reader of the table, and all for it.
             cursor.execute(
-                f"CREATE TABLE {quote(_name(table, year, month))} PARTITION OF {quote(table)} "
-                "FOR VALUES FROM (%s) TO (%s)",
+                f"CREATE TABLE {partition} (LIKE {quote(table)} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
+            )
+            cursor.execute(
+                f"ALTER TABLE {quote(table)} ATTACH PARTITION {partition} FOR VALUES FROM (%s) TO (%s)",
                 bounds,
             )
 
@@ -44,7 +48,16 @@ def _midnight(year, month):
     return timezone.make_aware(datetime(year, month, 1)).isoformat()
 
 
-def _missing(cursor, table, months):
-    cursor.execute("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass", [table])
-    there = {name for (name,) in cursor.fetchall()}
+def months_of(table: str) -> list[str]:
+    """The names of the partitions of `table`, which end with year and month in six digits."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = %s::regclass",
+            [table],
+        )
+        return [name for (name,) in cursor.fetchall()]
+
+
+def _missing(table, months):
+    there = set(months_of(table))
     return [month for month in months if _name(table, *month) not in there]

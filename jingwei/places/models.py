@@ -63,6 +63,48 @@ class Venue(Record):
         return self.name
 
 
+# What a statement has written to the days is summed into their months, and noted for who follows the days.
+_FOLLOW = """
+INSERT INTO places_venuemonth AS kept (venue_code, month, count)
+SELECT venue_code, date_trunc('month', day)::date, sum(number) FROM ({changes}) AS changed
+GROUP BY 1, 2 HAVING sum(number) <> 0 ORDER BY 1, 2
+ON CONFLICT (venue_code, month) DO UPDATE SET count = kept.count + excluded.count;
+INSERT INTO places_changedvenue (venue_code, first_day, last_day)
+SELECT venue_code, min(day), max(day) FROM ({changes}) AS changed GROUP BY 1;
+INSERT INTO places_changedday (day) SELECT DISTINCT day FROM ({changes}) AS changed ORDER BY 1
+ON CONFLICT DO NOTHING;
+RETURN NULL;
+"""
+
+# A threshold holds until the next one, whichever that may be by the time somebody looks.
+_THRESHOLDS = """
+INSERT INTO places_changedvenue (venue_code, first_day)
+SELECT venue.code, min(from_day) FROM ({changes}) AS changed JOIN places_venue AS venue ON venue.id = venue_id
+GROUP BY 1;
+RETURN NULL;
+"""
+
+
+def _following(name, func, old, new):
+    """Triggers that run `func` after each kind of statement; `old` and `new` select from what it changed."""
+    kinds = [
+        (pgtrigger.Insert, pgtrigger.Referencing(new="new_values"), [new]),
+        (pgtrigger.Update, pgtrigger.Referencing(old="old_values", new="new_values"), [old, new]),
+        (pgtrigger.Delete, pgtrigger.Referencing(old="old_values"), [old]),
+    ]
+    return [
+        pgtrigger.Trigger(
+            name=f"{name}_after_{str(operation).lower()}",
+            level=pgtrigger.Statement,
+            when=pgtrigger.After,
+            operation=operation,
+            referencing=referencing,
+            func=func.format(changes=" UNION ALL ".join(changes)),
+        )
+        for operation, referencing, changes in kinds
+    ]
+
+
 class VenueThreshold(Record):
     """How many scans a venue should have each day from `from_day` on; an empty side is open (KP-2.1)."""
 
@@ -84,65 +126,61 @@ class VenueThreshold(Record):
                 violation_error_message="阈值最小值不能大于最大值",
             ),
         ]
+        triggers = _following(
+            "alerts",
+            _THRESHOLDS,
+            "SELECT venue_id, from_day FROM old_values",
+            "SELECT venue_id, from_day FROM new_values",
+        )
 
     def __str__(self):
         return f"{self.venue} {self.from_day}"
-
-
-# Sums what a statement has written to the days into their months.
-_ADD_UP = """
-INSERT INTO places_venuemonth AS kept (venue_code, month, count)
-SELECT venue_code, date_trunc('month', day)::date, sum(number) FROM ({changes}) AS changed
-GROUP BY 1, 2 HAVING sum(number) <> 0 ORDER BY 1, 2
-ON CONFLICT (venue_code, month) DO UPDATE SET count = kept.count + excluded.count;
-RETURN NULL;
-"""
-
-
-def _summed(operation, *, before="", after=""):
-    parts = [f"SELECT venue_code, day, -count AS number FROM {before}"] if before else []  # noqa: S608
-    parts += [f"SELECT venue_code, day, count AS number FROM {after}"] if after else []  # noqa: S608
-    return pgtrigger.Trigger(
-        name=f"months_after_{str(operation).lower()}",
-        level=pgtrigger.Statement,
-        when=pgtrigger.After,
-        operation=operation,
-        referencing=pgtrigger.Referencing(old=before or None, new=after or None),
-        func=_ADD_UP.format(changes=" UNION ALL ".join(parts)),
-    )
 
 
 class VenueDay(models.Model):
     """How many scans a venue code has on a day of the platform's time zone (日扫码量); no row means none.
 
     Kept with the scans in one transaction. The code need not be a venue's: the province knows more of them.
-    The database adds the days up to months (`VenueMonth`).
+    The database adds the days up to months (`VenueMonth`) and notes which have changed.
     """
 
+    # The index of the key holds the count, too (migration 0003).
     pk = models.CompositePrimaryKey("venue_code", "day")
     venue_code = models.CharField("公共场所ID", max_length=CODE_LENGTH)
     day = models.DateField("日期")
     count = models.PositiveIntegerField("扫码量")
-    updated_at = models.DateTimeField("更新时间", default=timezone.now, db_index=True)
 
     class Meta:
         verbose_name = "日扫码量"
-        indexes = [models.Index(fields=["venue_code", "day"], include=["count"], name="footfall_of_venue")]
-        triggers = [
-            _summed(pgtrigger.Insert, after="new_values"),
-            _summed(pgtrigger.Update, before="old_values", after="new_values"),
-            _summed(pgtrigger.Delete, before="old_values"),
-        ]
+        triggers = _following(
+            "months",
+            _FOLLOW,
+            "SELECT venue_code, day, -count AS number FROM old_values",
+            "SELECT venue_code, day, count AS number FROM new_values",
+        )
 
 
 class VenueMonth(models.Model):
     """The sum of the days of the month that begins on `month` (月扫码量); triggers keep it (KP-P2)."""
 
-    pk = models.CompositePrimaryKey("venue_code", "month")
+    pk = models.CompositePrimaryKey("venue_code", "month")  # likewise
     venue_code = models.CharField("公共场所ID", max_length=CODE_LENGTH)
     month = models.DateField("月份")
-    count = models.BigIntegerField("扫码量")
+    count = models.IntegerField("扫码量")
 
     class Meta:
         verbose_name = "月扫码量"
-        indexes = [models.Index(fields=["venue_code", "month"], include=["count"], name="months_of_venue")]
+
+
+class ChangedVenue(models.Model):
+    """Days of a venue whose counts or thresholds have changed; who has followed the change deletes it."""
+
+    venue_code = models.CharField("公共场所ID", max_length=CODE_LENGTH)
+    first_day = models.DateField("首日")
+    last_day = models.DateField("末日", null=True)  # None: and all days after
+
+
+class ChangedDay(models.Model):
+    """A day on which some count has changed; the nightly recount deletes the row."""
+
+    day = models.DateField("日期", primary_key=True)

@@ -6,9 +6,10 @@ from datetime import date, datetime, time, timedelta
 
 import polars as pl
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import connection, transaction
-from django.db.models import Q
+from django.db import OperationalError, connection, transaction
+from django.db.models import Q, Sum
 from django.utils import timezone
+from psycopg.errors import LockNotAvailable
 
 from jingwei.base import audit, codes
 from jingwei.base.access import platform_actor
@@ -16,12 +17,12 @@ from jingwei.base.copying import copy_into
 from jingwei.base.crypto import mac_numbers
 from jingwei.base.merging import ZONE, as_stored
 from jingwei.base.parameters import Parameter
-from jingwei.base.partitions import ensure_months
+from jingwei.base.partitions import ensure_months, months_of
 from jingwei.messages.actions import send, system_template
 from jingwei.places.actions import follow_thresholds, settle
-from jingwei.places.models import Venue
+from jingwei.places.models import ChangedDay, Venue, VenueDay
 from jingwei.scans.evaluation import ALERT_DAYS, evaluate, reevaluate
-from jingwei.scans.models import Alert, Evaluation, Scan
+from jingwei.scans.models import Alert, Scan
 
 SMS_HOUR = Parameter(
     "scans.sms_hour",
@@ -37,6 +38,7 @@ PARAMETERS = [ALERT_DAYS, SMS_HOUR]
 TABLE = Scan._meta.db_table
 NIGHT = platform_actor("夜间处理")
 
+KEY = ["venue_code", "collected_at", "digest"]
 # A cell of the source row each, in the order in which they are digested.
 COLUMNS = (
     *("venue_code", "venue_name", "kind", "city", "street", "manager", "number", "name", "phone", "result"),
@@ -46,18 +48,13 @@ COLUMNS = (
 
 # --- loading ----------------------------------------------------------------------------------------------
 
-STORE = """
-WITH stored AS (
-    INSERT INTO scans_scan ({columns}) SELECT {columns} FROM arriving ON CONFLICT DO NOTHING
-    RETURNING venue_code, collected_at
-), counted AS (
-    INSERT INTO places_venueday AS footfall (venue_code, day, count, updated_at)
-    SELECT venue_code, (collected_at AT TIME ZONE %(zone)s)::date, count(*), clock_timestamp()
-    FROM stored GROUP BY 1, 2
-    ON CONFLICT (venue_code, day)
-    DO UPDATE SET count = footfall.count + excluded.count, updated_at = excluded.updated_at
-)
-SELECT count(*) FROM stored
+# What of `arriving` is there already: each row one look-up in the index of its month.
+KNOWN = "SELECT place FROM arriving JOIN scans_scan USING (venue_code, collected_at, digest)"
+
+COUNT = """
+INSERT INTO places_venueday AS footfall (venue_code, day, count)
+SELECT venue_code, day, count FROM arriving ORDER BY venue_code, day
+ON CONFLICT (venue_code, day) DO UPDATE SET count = footfall.count + excluded.count
 """
 
 
@@ -69,24 +66,50 @@ def store_scans(actor, rows: pl.DataFrame, at) -> int:
     """
     if rows.is_empty():
         return 0
-    texts = [rows[name].cast(pl.String).fill_null("") for name in COLUMNS]
-    rows_as_text = pl.select(pl.concat_str(texts, separator="\x1f")).to_series()
-    digests = mac_numbers("scans.row", [text.encode() for text in rows_as_text], bits=64)
-    stored = [as_stored(Scan._meta.get_field(name), rows[name]).alias(name) for name in COLUMNS]
-    frame = pl.DataFrame(stored).with_columns(
-        pl.Series("digest", digests, dtype=pl.Int64), importer=pl.lit(actor.name[:80]), imported_at=pl.lit(at)
-    )
-    columns = ", ".join(map(connection.ops.quote_name, frame.columns))
+    scans = _sealed(rows).with_columns(importer=pl.lit(actor.name[:80]), imported_at=pl.lit(at))
+    scans = scans.unique(KEY, keep="first", maintain_order=True)
     with connection.cursor() as cursor:
         _alone(cursor)
         for month in rows["collected_at"].dt.truncate("1mo").unique():
             ensure_months(TABLE, month, month)
-        cursor.execute(f"CREATE TEMP TABLE arriving ON COMMIT DROP AS SELECT {columns} FROM {TABLE} LIMIT 0")
-        copy_into("arriving", frame)
-        cursor.execute(STORE.format(columns=columns), {"zone": ZONE})
-        [added] = cursor.fetchone()
-        cursor.execute("DROP TABLE arriving")
-    return added
+        scans = _new(cursor, scans)
+        copy_into(TABLE, scans)
+        local = pl.col("collected_at").dt.convert_time_zone(ZONE)
+        counts = scans.group_by("venue_code", day=local.dt.date()).len("count")
+        _arrive(cursor, counts, "SELECT venue_code, day, count FROM places_venueday")
+        cursor.execute(COUNT)
+    return len(scans)
+
+
+def _sealed(rows):
+    """The rows as they are kept, with their digests."""
+    texts = [rows[name].cast(pl.String).fill_null("") for name in COLUMNS]
+    rows_as_text = pl.select(pl.concat_str(texts, separator="\x1f")).to_series()
+    digests = mac_numbers("scans.row", [text.encode() for text in rows_as_text], bits=64)
+    kept = [as_stored(Scan._meta.get_field(name), rows[name]).alias(name) for name in COLUMNS]
+    return pl.DataFrame([*kept, pl.Series("digest", digests, dtype=pl.Int64)])
+
+
+def _new(cursor, scans):
+    """Those of the scans that are not there yet. Nobody else writes meanwhile."""
+    first, last = scans["collected_at"].min(), scans["collected_at"].max()
+    if not Scan.objects.filter(collected_at__range=(first, last)).exists():
+        return scans
+    keys = scans.select(KEY).with_row_index("place")
+    _arrive(cursor, keys, "SELECT 0 AS place, venue_code, collected_at, digest FROM scans_scan")
+    cursor.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
+    cursor.execute(KNOWN)
+    known = pl.Series([place for (place,) in cursor.fetchall()], dtype=pl.UInt32)
+    cursor.execute("SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on")
+    return scans.with_row_index("place").filter(~pl.col("place").is_in(known.implode())).drop("place")
+
+
+def _arrive(cursor, rows, like):
+    """Have the rows in a table `arriving` with the columns of the query `like`, for this transaction."""
+    cursor.execute(
+        f"DROP TABLE IF EXISTS arriving; CREATE TEMP TABLE arriving ON COMMIT DROP AS {like} LIMIT 0"
+    )
+    copy_into("arriving", rows)
 
 
 def _alone(cursor):
@@ -119,16 +142,33 @@ class Chosen:
         found = Q(**{f"{self.by}__gte": self.since, f"{self.by}__lt": self.until})
         return found & Q(venue_code=self.venue_code) if self.venue_code else found
 
+    @property
+    def days(self) -> tuple[date, date]:
+        """The whole days inside: the first, and the one behind the last."""
+        since, until = timezone.localtime(self.since), timezone.localtime(self.until)
+        return since.date() + timedelta(days=since.time() > time()), until.date()
+
     def __str__(self):
         span = " 至 ".join(f"{timezone.localtime(t):%Y-%m-%d %H:%M:%S}" for t in (self.since, self.until))
         return f"{BY[self.by]} {span}" + (f"，公共场所 {self.venue_code}" if self.venue_code else "")
 
 
 def count_scans(actor, chosen: Chosen) -> int:
-    """How many scans `chosen` takes in. PermissionDenied for who does not reach every scan."""
+    """How many scans `chosen` takes in. PermissionDenied for who does not reach every scan.
+
+    Whole days of collecting are told by their counters, at any number of scans.
+    """
     if not actor.data_scope("scans.erase").everything:
         raise PermissionDenied("批量删除涉及全部场所的扫码记录，须由数据范围为“全部”的账号办理")
-    return Scan.objects.filter(chosen.condition).count()
+    scans, first, following = Scan.objects.filter(chosen.condition), *chosen.days
+    if chosen.by != COLLECTED or first >= following:
+        return scans.count()
+    days = VenueDay.objects.filter(day__gte=first, day__lt=following)
+    if chosen.venue_code:
+        days = days.filter(venue_code=chosen.venue_code)
+    whole = days.aggregate(number=Sum("count"))["number"] or 0
+    parts = Q(collected_at__lt=_midnight(first)) | Q(collected_at__gte=_midnight(following))
+    return whole + scans.filter(parts).count()
 
 
 # Deleted scans are counted off their days in the same statement.
@@ -138,25 +178,20 @@ WITH gone AS (
 ), counted AS (
     SELECT venue_code, (collected_at AT TIME ZONE %(zone)s)::date AS day, count(*) AS number
     FROM gone GROUP BY 1, 2
-), taken AS (
-    UPDATE places_venueday AS footfall SET count = footfall.count - number, updated_at = clock_timestamp()
-    FROM counted WHERE footfall.venue_code = counted.venue_code AND footfall.day = counted.day
 )
-SELECT count(*) FROM gone
+UPDATE places_venueday AS footfall SET count = footfall.count - number
+FROM counted WHERE footfall.venue_code = counted.venue_code AND footfall.day = counted.day
 """
 
-# Months that go whole are emptied at once.
-EMPTY_MONTH = """
-UPDATE places_venueday SET count = 0, updated_at = clock_timestamp()
-WHERE day >= %(first)s AND day < %(next)s AND count > 0
-"""
+LONGEST_WAIT = "10s"  # for exports and queries that read the months to be emptied
 
 
 @transaction.atomic
 def erase_scans(actor, chosen: Chosen, *, expected: int) -> int:
     """Delete scans for good, as counted before; statistics and alerts follow. Returns how many (KP-3.3).
 
-    ValidationError if there are no longer just `expected` of them: nobody deletes what was not shown.
+    ValidationError if there are no longer just `expected` of them: nobody deletes what was not shown. Months
+    that go whole are emptied at once, with their counters.
     """
     with connection.cursor() as cursor:
         _alone(cursor)
@@ -165,25 +200,36 @@ def erase_scans(actor, chosen: Chosen, *, expected: int) -> int:
             raise ValidationError(
                 f"符合条件的记录已由 {expected:,} 条变为 {number:,} 条，没有删除；请重新统计后再确认"
             )
-        whole = _whole_months(cursor, chosen) if chosen.by == COLLECTED and not chosen.venue_code else []
-        for partition, first, following in whole:
-            cursor.execute(f"TRUNCATE {connection.ops.quote_name(partition)}")
-            cursor.execute(EMPTY_MONTH, {"first": first, "next": following})
+        months = _whole_months(cursor, chosen) if chosen.by == COLLECTED and not chosen.venue_code else []
+        for partition, first, following in months:
+            _empty(cursor, partition)
+            VenueDay.objects.filter(day__gte=first, day__lt=following).delete()
         condition = f"{chosen.by} >= %(since)s AND {chosen.by} < %(until)s"
         if chosen.venue_code:
             condition += " AND venue_code = %(venue)s"
         told = {"since": chosen.since, "until": chosen.until, "venue": chosen.venue_code, "zone": ZONE}
         cursor.execute(ERASE.format(condition=condition), told)
-    audit.record(actor, "批量删除", resource="scans", label=str(chosen), count=number, months=len(whole))
+    audit.record(actor, "批量删除", resource="scans", label=str(chosen), count=number, months=len(months))
     late_data()
     return number
 
 
+def _empty(cursor, partition):
+    """Empty a month. Who waits for readers keeps everybody else waiting, therefore not for long."""
+    try:
+        cursor.execute(f"SET LOCAL lock_timeout = '{LONGEST_WAIT}'")
+        cursor.execute(f"TRUNCATE {connection.ops.quote_name(partition)}")
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            raise ValidationError("这些月份的记录正被导出或查询，没有删除；请等导出结束后再办理") from error
+        raise
+    cursor.execute("SET LOCAL lock_timeout = 0")
+
+
 def _whole_months(cursor, chosen):
     """[(partition, first day, first day of the next month)] of the months that lie inside the span."""
-    cursor.execute("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass", [TABLE])
     found = []
-    for (partition,) in cursor.fetchall():
+    for partition in months_of(TABLE):
         first = datetime.strptime(partition[-6:], "%Y%m").date()
         following = (first + timedelta(days=32)).replace(day=1)
         if chosen.since <= _midnight(first) and _midnight(following) <= chosen.until:
@@ -199,17 +245,17 @@ def _midnight(day):
 
 # A code of the scans that no venue has, with its latest scan.
 UNKNOWN = """
-SELECT DISTINCT ON (scan.venue_code)
-    scan.venue_code, venue_name, kind, city, street, manager, position
-FROM (SELECT DISTINCT venue_code FROM places_venueday WHERE count > 0
-      EXCEPT SELECT code FROM places_venue) AS unknown
-JOIN scans_scan AS scan USING (venue_code)
-ORDER BY scan.venue_code, collected_at DESC
+SELECT unknown.venue_code, venue_name, kind, city, street, manager, position
+FROM (SELECT DISTINCT venue_code FROM places_venuemonth WHERE count > 0
+      EXCEPT SELECT code FROM places_venue) AS unknown,
+LATERAL (SELECT * FROM scans_scan AS scan WHERE scan.venue_code = unknown.venue_code
+         ORDER BY collected_at DESC LIMIT 1) AS latest
+ORDER BY unknown.venue_code
 """
 
 RECOUNT = """
 WITH days AS (
-    SELECT DISTINCT day FROM places_venueday WHERE %(since)s::timestamptz IS NULL OR updated_at >= %(since)s
+    SELECT unnest(%(days)s::date[]) AS day
 ), counted AS (
     SELECT venue_code, day, count(*) AS number FROM days JOIN scans_scan
         ON collected_at >= day::timestamp AT TIME ZONE %(zone)s
@@ -221,19 +267,20 @@ WITH days AS (
     SELECT venue_code, day, coalesce(number, 0) AS number FROM counted FULL JOIN kept USING (venue_code, day)
     WHERE coalesce(number, 0) <> coalesce(count, 0)
 )
-INSERT INTO places_venueday (venue_code, day, count, updated_at)
-SELECT venue_code, day, number, clock_timestamp() FROM wrong
-ON CONFLICT (venue_code, day) DO UPDATE SET count = excluded.count, updated_at = excluded.updated_at
+INSERT INTO places_venueday (venue_code, day, count) SELECT venue_code, day, number FROM wrong
+ON CONFLICT (venue_code, day) DO UPDATE SET count = excluded.count
 """
 
 
 @transaction.atomic
-def recount(actor, since=None) -> int:
-    """Count the scans of the days anew whose counters changed `since` (None: all); how many were wrong."""
+def recount(actor) -> int:
+    """Count the scans of the days anew whose counters have changed since then; how many were wrong."""
     with connection.cursor() as cursor:
         _alone(cursor)
-        cursor.execute(RECOUNT, {"since": since, "zone": ZONE})
+        days = list(ChangedDay.objects.values_list("day", flat=True))
+        cursor.execute(RECOUNT, {"days": days, "zone": ZONE})
         wrong = cursor.rowcount
+        ChangedDay.objects.filter(day__in=days).delete()
     if wrong:
         audit.record(actor, "更正日扫码量", resource="scans", count=wrong)
     return wrong
@@ -315,10 +362,9 @@ def tell_regulators(actor, today: date) -> int:
 
 def run_nightly(today: date) -> dict[str, str]:
     """What the night does on `today`, {what: outcome}; doing it again changes nothing."""
-    last = Evaluation.objects.first()
     follow_thresholds(today)
     return {
-        "日扫码量核对": f"更正 {recount(NIGHT, last and last.at - timedelta(days=1))} 个",
+        "日扫码量核对": f"更正 {recount(NIGHT)} 个",
         "场所比对": f"新增未登记场所 {compare_venues(NIGHT)} 个",
         "扫码预警": str(evaluate(NIGHT, today - timedelta(days=1))),
         "预警短信": f"今天应发 {tell_regulators(NIGHT, today)} 条",

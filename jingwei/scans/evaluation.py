@@ -6,21 +6,21 @@ days before the first scan of all, of which nothing is known. Each day is held a
 on it. Days of a received alert are used up, whatever the data say later (KP-6.3).
 
 All venues are evaluated at once, by sets. A night looks only at the days since the last one and, of venues
-whose counts or thresholds have changed since, at the days from the first change on; the result is what an
-evaluation of all days would give.
+whose counts or thresholds have changed since (`ChangedVenue`), at the days from the first change to the next
+day after the last one that is within the thresholds: there every run ends. The result is what an evaluation
+of all days would give.
 """
 
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 from django.db import connection, transaction
-from django.db.models import Min
 from django.utils import timezone
 
 from jingwei.base import audit
 from jingwei.base.parameters import Parameter
-from jingwei.places.models import VenueDay
-from jingwei.scans.models import HIGH, LOW, Alert, Evaluation
+from jingwei.places.models import ChangedVenue
+from jingwei.scans.models import HIGH, LOW, Evaluation
 
 ALERT_DAYS = Parameter(
     "scans.alert_days",
@@ -31,32 +31,50 @@ ALERT_DAYS = Parameter(
     low=1,
     high=60,
 )
-# Changes are found by their time of writing, which a long transaction makes public only at its end.
-OVERLAP = timedelta(days=1)
+# {venue, days}: what has changed; a change of a threshold reaches to the last day.
+CHANGED = """
+CREATE TEMP TABLE changed (venue_id bigint, first_day date, last_day date) ON COMMIT DROP;
+WITH gone AS (DELETE FROM places_changedvenue RETURNING venue_code, first_day, last_day)
+INSERT INTO changed
+SELECT venue.id, min(first_day), max(least(last_day, %(through)s))
+FROM gone JOIN places_venue AS venue ON venue.code = venue_code
+WHERE first_day <= %(through)s GROUP BY 1
+"""
 
-# What has to be looked at: each venue from the day `since` on, read from `start` so that a run that has begun
+# What has to be looked at: of each venue the days from `since` to `until`, and with them the received alerts
+# that begin there; on to `finish`, where every run ends; read from `start`, so that a run that has begun
 # before and the windows that may have to go are seen whole.
 CHOOSE = """
 CREATE TEMP TABLE evaluating ON COMMIT DROP AS
-WITH written AS (
-    SELECT venue.id, footfall.day
-    FROM places_venueday AS footfall JOIN places_venue AS venue ON venue.code = footfall.venue_code
-    WHERE footfall.updated_at > %(changed)s
-    UNION ALL
-    SELECT venue_id, from_day FROM places_venuethreshold WHERE updated_at > %(changed)s
-), changed AS (
-    SELECT id, min(day) AS day FROM written GROUP BY id
-), chosen AS (
-    SELECT venue.id AS venue_id, venue.code, least(%(next)s::date, changed.day) AS since
-    FROM places_venue AS venue LEFT JOIN changed USING (id)
+WITH chosen AS (
+    SELECT venue.id AS venue_id, code, least(%(since)s::date, first_day) AS since,
+           greatest(%(until)s::date, last_day) AS until
+    FROM places_venue AS venue LEFT JOIN changed ON venue_id = venue.id
     WHERE NOT venue.archived
       AND (EXISTS (SELECT FROM places_venuethreshold WHERE venue_id = venue.id)
            OR EXISTS (SELECT FROM scans_alert WHERE venue_id = venue.id AND withdrawn_at IS NULL))
+      AND (first_day IS NOT NULL OR %(since)s::date IS NOT NULL)
+), whole AS (
+    SELECT venue_id, code, since,
+           greatest(until, (SELECT max(last_day) FROM scans_alert AS alert
+                            WHERE alert.venue_id = chosen.venue_id AND withdrawn_at IS NULL
+                              AND received_at IS NOT NULL AND first_day <= until)) AS until
+    FROM chosen
+), bounded AS (
+    SELECT *, coalesce((
+        SELECT day - 1 FROM places_venueday AS footfall
+        WHERE venue_code = code AND day > until AND day <= %(through)s
+          AND NOT coalesce((SELECT count < low OR count > high FROM places_venuethreshold AS held
+                            WHERE held.venue_id = whole.venue_id AND from_day <= day
+                            ORDER BY from_day DESC LIMIT 1), false)
+        ORDER BY venue_code, day LIMIT 1
+    ), %(through)s) AS finish
+    FROM whole
 )
-SELECT venue_id, code, since,
-       least(since - (%(days)s - 1), (SELECT min(first_day) FROM scans_alert AS alert
-             WHERE alert.venue_id = chosen.venue_id AND withdrawn_at IS NULL AND last_day >= since)) AS start
-FROM chosen WHERE since <= %(through)s
+SELECT *, least(since - (%(days)s - 1), (SELECT min(first_day) FROM scans_alert AS alert
+                WHERE alert.venue_id = bounded.venue_id AND withdrawn_at IS NULL
+                  AND last_day >= since AND first_day <= finish)) AS start
+FROM bounded
 """
 
 BREACHES = """
@@ -69,7 +87,7 @@ WITH held AS (
     SELECT venue_id, code, low, high, series.day::date AS day
     FROM evaluating JOIN held USING (venue_id),
          generate_series(greatest(from_day, start, %(first)s::date)::timestamp,
-                         least(until, %(through)s::date)::timestamp, interval '1 day') AS series (day)
+                         least(held.until, finish)::timestamp, interval '1 day') AS series (day)
 )
 SELECT venue_id, days.day, CASE WHEN coalesce(count, 0) < low THEN %(low)s ELSE %(high)s END AS reason
 FROM days LEFT JOIN places_venueday AS footfall ON footfall.venue_code = code AND footfall.day = days.day
@@ -99,11 +117,10 @@ WITHDRAW = """
 UPDATE scans_alert AS alert SET withdrawn_at = %(now)s, updated_at = %(now)s, version = version + 1
 FROM evaluating
 WHERE evaluating.venue_id = alert.venue_id AND withdrawn_at IS NULL AND received_at IS NULL
-  AND last_day >= since
+  AND last_day >= since AND first_day <= finish
   AND NOT EXISTS (SELECT FROM windows
                   WHERE windows.venue_id = alert.venue_id AND windows.reason = alert.reason
                     AND windows.first_day = alert.first_day AND windows.last_day = alert.last_day)
-RETURNING alert.id
 """
 
 RAISE = """
@@ -114,7 +131,6 @@ WHERE NOT EXISTS (SELECT FROM scans_alert AS alert
                   WHERE alert.venue_id = windows.venue_id AND alert.reason = windows.reason
                     AND alert.first_day = windows.first_day AND alert.last_day = windows.last_day
                     AND withdrawn_at IS NULL)
-RETURNING id
 """
 
 MARK = """
@@ -124,11 +140,12 @@ FROM (
     FROM scans_alert AS received JOIN evaluating USING (venue_id)
     LEFT JOIN breaches ON breaches.venue_id = received.venue_id AND breaches.reason = received.reason
                       AND breaches.day BETWEEN received.first_day AND received.last_day
-    WHERE received.received_at IS NOT NULL AND received.withdrawn_at IS NULL AND received.last_day >= since
+    WHERE received.received_at IS NOT NULL AND received.withdrawn_at IS NULL
+      AND received.last_day >= since AND received.first_day <= until
     GROUP BY received.id
 ) AS found
 WHERE found.id = alert.id AND found.outdated <> alert.outdated
-RETURNING alert.id, alert.outdated
+RETURNING alert.outdated
 """
 
 
@@ -152,11 +169,12 @@ def evaluate(actor, through: date) -> Outcome:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('scans_alert'))")
         last = Evaluation.objects.first()
         started = timezone.now()
-        first = VenueDay.objects.filter(count__gt=0).aggregate(day=Min("day"))["day"]
+        first = _first_day(cursor)
         through = max(through, last.day) if last else through
+        since, until = _days_of_all(last, first, through)
         told = {
-            "changed": last.at - OVERLAP if last else started,
-            "next": _from_when(last, first, through),
+            "since": since,
+            "until": until,
             "first": first or through + timedelta(days=1),
             "through": through,
             "days": ALERT_DAYS.value(),
@@ -164,35 +182,54 @@ def evaluate(actor, through: date) -> Outcome:
             "high": HIGH,
             "now": started,
         }
+        cursor.execute(CHANGED, told)
+        cursor.execute("ANALYZE changed")
         cursor.execute(CHOOSE, told)
         cursor.execute(BREACHES, told)
         cursor.execute("ANALYZE evaluating, breaches")
         cursor.execute(WINDOWS, told)
         cursor.execute(WITHDRAW, told)
-        withdrawn = [pk for (pk,) in cursor.fetchall()]
+        withdrawn = cursor.rowcount
         cursor.execute(RAISE, told)
         raised = cursor.rowcount
         cursor.execute(MARK, told)
-        marked = [pk for pk, outdated in cursor.fetchall() if outdated]
-        cursor.execute("DROP TABLE evaluating, breaches, windows")
+        marked = sum(outdated for (outdated,) in cursor.fetchall())
+        cursor.execute("DROP TABLE changed, evaluating, breaches, windows")
     Evaluation.objects.update_or_create(day=through, defaults={"at": started, "first_day": first})
-    for act, alerts in (("撤回预警", withdrawn), ("标记预警", marked)):
-        for alert in Alert.objects.filter(pk__in=alerts).select_related("venue"):
+    for act, number in (("撤回预警", withdrawn), ("标记预警", marked)):
+        if number:  # which ones is told by their time
             reason = "补录或删除扫码记录、修改阈值后，按现有数据不再构成预警"
-            audit.record(actor, act, alert, resource="alerts", reason=reason)
-    return Outcome(raised, len(withdrawn), len(marked))
+            told = {"count": number, "at": started.isoformat()}
+            audit.record(actor, act, resource="alerts", label=f"扫码预警 {number} 条", reason=reason, **told)
+    return Outcome(raised, withdrawn, marked)
 
 
-def _from_when(last, first, through):
-    """The first day that has to be looked at for every venue."""
+FIRST_DAY = """
+SELECT min(day) FROM places_venuemonth AS whole JOIN places_venueday AS footfall
+    ON footfall.venue_code = whole.venue_code AND day BETWEEN month AND month + 30
+WHERE month = (SELECT min(month) FROM places_venuemonth WHERE count > 0)
+  AND whole.count > 0 AND footfall.count > 0
+"""
+
+
+def _first_day(cursor):
+    """The day of the first scan of all, None without any."""
+    cursor.execute(FIRST_DAY)
+    return cursor.fetchone()[0]
+
+
+def _days_of_all(last, first, through):
+    """The first and the last day that have to be looked at for every venue, None for none."""
     if last is None:
-        return min(filter(None, [first, through]))
+        return min(filter(None, [first, through])), through
+    spans = [(last.day + timedelta(days=1), through)] if last.day < through else []
     if last.first_day != first:  # there are older scans now, or the oldest were deleted
-        return min(filter(None, [last.first_day, first, through]))
-    return last.day + timedelta(days=1)
+        moved = sorted(day or through for day in (last.first_day, first))
+        spans.append((moved[0], min(moved[1], through)))
+    return (min(since for since, _ in spans), max(until for _, until in spans)) if spans else (None, None)
 
 
 def reevaluate(actor) -> Outcome:
     """Evaluate again what late data touch, as far as the nights have come; nothing before the first night."""
     last = Evaluation.objects.first()
-    return evaluate(actor, last.day) if last else Outcome()
+    return evaluate(actor, last.day) if last and ChangedVenue.objects.exists() else Outcome()

@@ -62,7 +62,6 @@ class ScanResource(Resource):
         Exact("venue_code"),
         Between("collected_at"),
         Between("imported_at"),
-        Exact("importer"),
     ]
     search = ["venue_code", "number", "phone"]
     search_hint = "公共场所ID、身份证号、电话"
@@ -102,7 +101,7 @@ class ScanQueryResource(Resource):
         Exact("name"),
         Exact("number"),
         Exact("phone"),
-        Exact("venue_name"),
+        Contains("venue__name", "公共场所"),
         Exact("kind"),
         Exact("street"),
         Exact("result"),

@@ -13,11 +13,21 @@ from jingwei.base import loading
 from jingwei.base.models import Job, LogEntry
 from jingwei.desk import jobs, tasks
 from jingwei.desk.lists import key_text
-from jingwei.places.models import Venue, VenueDay
+from jingwei.places.models import ChangedVenue, Venue, VenueDay, VenueThreshold
 from jingwei.places.queries import scans_of, with_scans
 from jingwei.places.samples import venue
-from jingwei.scans.actions import COLLECTED, IMPORTED, NIGHT, Chosen, compare_venues, erase_scans, recount
-from jingwei.scans.models import Scan
+from jingwei.scans.actions import (
+    COLLECTED,
+    IMPORTED,
+    NIGHT,
+    Chosen,
+    compare_venues,
+    count_scans,
+    erase_scans,
+    recount,
+)
+from jingwei.scans.evaluation import evaluate
+from jingwei.scans.models import Alert, Scan
 from jingwei.scans.samples import scan
 from jingwei.scans.sheets import ScanSheet
 
@@ -307,3 +317,51 @@ def test_the_page_of_a_venue_shows_its_days(regulator, regulator2):
     assert [(str(d.day), d.count) for d in answer.context["days"]][1] == ("2026-11-01", 1234)
     assert regulator2.client.get(address).status_code == 404
     assert "日期无法识别" in regulator.client.get(f"/scan-statistics/{place.pk}/?from=x").content.decode()
+
+
+@pytest.mark.req("KP-3.3", "KP-P4")
+def test_whole_days_are_counted_by_their_counters_and_parts_of_days_by_the_rows(load, venueops):
+    load(
+        *[
+            ["S1", "", "", f"人{day}{hour}", "", f"2026-11-{day:02d} {hour}"]
+            for day in (1, 2, 3)
+            for hour in ("00:00:00", "11:59:59", "12:00:00", "23:59:59")
+        ],
+        ["S2", "", "", "林", "", "2026-11-02 08:00:00"],
+    )
+    moments = ["2026-11-01", "2026-11-01 12:00:00", "2026-11-02", "2026-11-03 23:59:59", "2026-11-04"]
+    for since in moments:
+        for until in moments:
+            for code in ("", "S1"):
+                chosen = Chosen(COLLECTED, at(since), at(until), code)
+                number = Scan.objects.filter(chosen.condition).count()
+                assert count_scans(venueops.actor, chosen) == number, chosen
+
+
+@pytest.mark.req("KP-6.3", "KP-P4")
+def test_the_months_deleted_and_the_late_ones_change_the_alerts_of_their_venues_only(load, venueops):
+    place, other = venue(), venue()
+    for each in (place, other):
+        VenueThreshold.objects.create(venue=each, low=1, from_day=date(2026, 8, 1))
+    load(
+        *[
+            [v.code, "", "", "甲", "", f"2026-{m}-{d:02d} 12:00:00"]
+            for v in (place, other)
+            for m, days in (("08", 31), ("09", 30), ("10", 31))
+            for d in range(1, days + 1)
+        ]
+    )
+    evaluate(NIGHT, date(2026, 10, 31))
+    assert not Alert.objects.exists()
+    chosen = Chosen(COLLECTED, at("2026-09-01"), at("2026-10-01"), place.code)
+    erase_scans(venueops.actor, chosen, expected=30)
+    assert [(a.venue, str(a.first_day)) for a in Alert.objects.order_by("first_day")] == [
+        (place, f"2026-09-{day:02d}") for day in (1, 8, 15, 22)
+    ]
+    assert not ChangedVenue.objects.exists()
+    load(*[[place.code, "", "", "甲", "", f"2026-09-{d:02d} 12:00:00"] for d in range(1, 31)])
+    assert not Alert.objects.filter(withdrawn_at=None).exists()
+    # The oldest month goes: of days before the first scan of all nothing is known.
+    erase_scans(venueops.actor, Chosen(COLLECTED, at("2026-08-01"), at("2026-09-01")), expected=62)
+    assert not Alert.objects.filter(withdrawn_at=None).exists()
+    assert counts() == recounted()
