@@ -303,7 +303,7 @@ def test_the_errors_come_back_in_the_operator_s_own_workbook_and_it_can_be_loade
 
     load = loading.load(village.actor, ROSTER, path)
     assert outcome(load) == (1, 0, 0, 2)
-    refused, _ = load.messages
+    refused = load.refused
     errors = tmp_path / "错误行.xlsx"
     with open(errors, "wb") as stream:
         workbooks.write_errors(stream, path, ROSTER, load.outline, refused)
@@ -330,7 +330,7 @@ def test_the_errors_of_a_text_file_come_in_a_workbook_with_its_columns(village, 
     path = roster([*row(good), "甲"], [*row("123", name="=cmd()"), "=乙"], headings=[*HEADINGS, "备注"])
     load = loading.load(village.actor, ROSTER, path)
     with open(tmp_path / "错误行.xlsx", "wb") as stream:
-        workbooks.write_errors(stream, path, ROSTER, load.outline, load.messages[0])
+        workbooks.write_errors(stream, path, ROSTER, load.outline, load.refused)
     page = openpyxl.load_workbook(tmp_path / "错误行.xlsx").active
     headings, cells = page.iter_rows(values_only=True)
     assert headings == (*HEADINGS, "备注", "错误原因")

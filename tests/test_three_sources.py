@@ -135,7 +135,7 @@ def test_the_cleaning_report_is_a_page_and_a_workbook(loads, district, village):
     page = district.client.get(address).content.decode()
     assert "有 19 人不在册" in page and "/unregistered/" in page and f"{address}report/" in page
     answer = district.client.get(f"{address}report/")
-    book = openpyxl.load_workbook(io.BytesIO(answer.content))
+    book = openpyxl.load_workbook(io.BytesIO(answer.getvalue()))
     assert book.sheetnames == ["汇总", "更正", "拒绝", "提醒"]
     told = {cells[0]: cells[1] for cells in book["汇总"].iter_rows(values_only=True)}
     expected = EXPECTED["nucleic_samples"]
@@ -148,7 +148,7 @@ def test_the_cleaning_report_is_a_page_and_a_workbook(loads, district, village):
     assert village.client.get(f"{address}report/").status_code == 404
 
     roster = district.client.get(f"/people/import/{loads['roster'].pk}/report/")
-    book = openpyxl.load_workbook(io.BytesIO(roster.content))
+    book = openpyxl.load_workbook(io.BytesIO(roster.getvalue()))
     rules = dict(book["更正"].iter_rows(min_row=2, values_only=True))
     assert rules["15 位身份证号升为 18 位"] == EXPECTED["roster"]["corrected"]["15-digit id"]
     assert book["提醒"].max_row == 1 + EXPECTED["roster"]["warnings"]

@@ -24,7 +24,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connection, transaction
 from django.utils import timezone
 
-from jingwei.base import audit, merging, reading
+from jingwei.base import audit, findings, merging, reading
 from jingwei.base.columns import Context
 from jingwei.base.models import Load, LoadChunk, LoadRow
 from jingwei.base.parameters import Parameter
@@ -45,7 +45,7 @@ PARAMETERS = [*reading.PARAMETERS, UNDO_DAYS]
 MODES = {"both": "新增和修改", "add": "只新增", "update": "只修改"}
 BAD = {"skip": "跳过错误行", "stop": "有错误行则全部不导入"}
 UNDONE_AT_ONCE = 5_000  # rows
-MOST_KEPT = 20_000  # messages of each kind kept with a load; the error workbook has them all
+MOST_TOLD = 20_000  # messages of each kind in the counts at hand; `findings` has them all
 PATIENCE = 30  # seconds to wait for another process that is at the same file
 # First halves of the keys of advisory locks. One process at a time works on a load. One load at a time writes
 # to a table, so that two loads of the same people never wait for each other's rows crosswise.
@@ -89,11 +89,11 @@ def load(
     """Import the file at `path`. The Load returned has what came of it in `state` and `counts`.
 
     `record` is a load begun before, whose own mode, mapping and so on hold; without it a load of the same
-    file that was cut off goes on, or a new one begins. The Load's attribute `messages` holds all refusals and
-    warnings as two frames (MESSAGES), its `outline` what stood at the top of the file. With bad="stop" one
-    bad row fails the load and nothing is stored. A load that is over is not done again; what it refused is
-    told again. PermissionDenied without the right; Unreadable when the file
-    cannot be read as the sheet.
+    file that was cut off goes on, or a new one begins. The Load's attribute `refused` holds all refusals
+    (MESSAGES), its `outline` what stood at the top of the file; `findings` keep every message. With
+    bad="stop" one bad row fails the load and nothing is stored. A load that is over is not done again; what
+    it refused is told again. PermissionDenied without the right; Unreadable when the file cannot be read as
+    the sheet.
     """
     require_import(actor, sheet)
     if record is None:
@@ -185,15 +185,16 @@ def _run(actor, sheet, path, record, progress):
             refused = any(chunk["refused"] for chunk in chunks)
             if all_or_nothing and refused:
                 transaction.set_rollback(True)
-    counts = _counts(sheet, prepared, chunks, started)
-    record.messages = _refused(prepared, chunks), prepared.warnings
+    record.refused = _refused(prepared, chunks)
+    said = _said(sheet, prepared.outline, record.refused, prepared.warnings)
+    counts = _counts(prepared, chunks, said, started)
     if all_or_nothing and counts["rejected"]:
         counts |= {"added": 0, "changed": 0, "unchanged": 0}
         reason = f"有 {counts['rejected_rows']} 行有错误，按“{BAD['stop']}”没有导入"
-        close(actor, record, Load.FAILED, counts, reason)
+        close(actor, record, Load.FAILED, counts, said, reason)
     else:
         record.mapping = prepared.outline.mapping
-        close(actor, record, Load.DONE, counts)
+        close(actor, record, Load.DONE, counts, said)
         sheet.after_load(counts["added"] + counts["changed"])
 
 
@@ -201,8 +202,7 @@ def _tell_again(actor, sheet, path, record, progress):
     """Say what a load refused that is over: its workbook of errors may not have come to be written."""
     prepared = prepare(actor, sheet, path, mapping=record.mapping, today=record.today, progress=progress)
     chunks = list(record.chunks.order_by("number").values_list("counts", flat=True))
-    record.outline = prepared.outline
-    record.messages = _refused(prepared, chunks), prepared.warnings
+    record.outline, record.refused = prepared.outline, _refused(prepared, chunks)
 
 
 def _store(actor, sheet, record, prepared, progress):
@@ -334,19 +334,20 @@ def _aside_counts(rows, placed, refused, same=0):
 
 
 @transaction.atomic
-def close(actor, record: Load, state, counts: dict | None = None, reason=""):
-    """End a load: state, counts and its line in the operation log. `counts` default to those of its chunks.
+def close(actor, record: Load, state, counts: dict | None = None, said=None, reason=""):
+    """End a load: state, counts, its messages {kind: frame} and its line in the operation log.
 
-    At most MOST_KEPT messages of each kind are kept; the instance at hand has them all.
+    `counts` default to those of its chunks. The first messages stand in the counts of the instance at hand.
     """
     if counts is None:
         chunks = list(record.chunks.values_list("counts", flat=True))
         counts = {name: sum(chunk[name] for chunk in chunks) for name in ("added", "changed", "unchanged")}
     record.state = state
-    record.counts = counts | {name: counts[name][:MOST_KEPT] for name in _LISTS if name in counts}
+    record.counts = {name: value for name, value in counts.items() if name not in findings.KINDS}
     record.save(update_fields=["state", "counts", "mapping"])
-    record.counts = counts
-    told = {name: value for name, value in counts.items() if name not in _LISTS}
+    for kind in findings.KINDS:
+        findings.keep(record, kind, said[kind] if said else findings.NONE)
+    told, record.counts = record.counts, counts
     audit.record(
         actor,
         "导入",
@@ -360,9 +361,6 @@ def close(actor, record: Load, state, counts: dict | None = None, reason=""):
         digest=record.digest,
         **told,
     )
-
-
-_LISTS = ("rejected", "warnings")
 
 
 def prepare(
@@ -468,17 +466,15 @@ def _refused(prepared, chunks):
     return pl.concat([prepared.refused, *later]).sort(ROW, maintain_order=True)
 
 
-def _counts(sheet, prepared, chunks, started):
-    """The outcome as `jingwei import --json` gives it."""
-    refused = _refused(prepared, chunks)
+def _counts(prepared, chunks, said, started):
+    """The outcome as `jingwei import --json` gives it, with the first messages of each kind."""
     return {
         "read": prepared.read,
         **{name: sum(chunk[name] for chunk in chunks) for name in ("added", "changed", "unchanged")},
         "merged": prepared.merged,
         "same": prepared.same + sum(chunk["same"] for chunk in chunks),
-        "rejected_rows": refused[ROW].n_unique(),
-        "rejected": _said(sheet, prepared.outline, refused),
-        "warnings": _said(sheet, prepared.outline, prepared.warnings),
+        "rejected_rows": said["rejected"]["row"].n_unique(),
+        **{kind: said[kind].head(MOST_TOLD).to_dicts() for kind in findings.KINDS},
         "unregistered": len({number for chunk in chunks for number in chunk["who"]}),
         "unregistered_rows": sum(chunk["aside"] for chunk in chunks),
         "corrected": prepared.rules,
@@ -492,12 +488,11 @@ def _own_peak_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-def _said(sheet, outline, messages):
-    """Messages with the headings of the file in place of our names."""
+def _said(sheet, outline, refused, warnings):
+    """{kind: messages} with the headings of the file in place of our names."""
     headings = {column.name: outline.heading_of(column.name) or column.heading for column in sheet.columns}
-    return [
-        {"row": row, "column": headings[name], "reason": reason} for row, name, reason in messages.iter_rows()
-    ]
+    columns = pl.col(ROW).alias("row"), pl.col("column").replace(headings), "reason"
+    return {"rejected": refused.select(columns), "warnings": warnings.select(columns)}
 
 
 def preview(
@@ -530,7 +525,8 @@ def preview(
                 chunks.append(_chunk_counts(rows, placed, outcome))
         done += len(rows)
         progress(done, prepared.rows)
-    return _counts(sheet, prepared, chunks, started) | {"partial": not prepared.whole}
+    said = _said(sheet, prepared.outline, _refused(prepared, chunks), prepared.warnings)
+    return _counts(prepared, chunks, said, started) | {"partial": not prepared.whole}
 
 
 def undo(actor, sheet: Sheet, record: Load, *, progress: Progress | None = None) -> dict:

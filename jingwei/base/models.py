@@ -220,7 +220,7 @@ class Load(models.Model):
         "样例", kind="text", blank=True, purpose="核对列对应", basis="操作员的导入操作", keep="确认导入之前"
     )
     preview = models.JSONField("预览", default=dict)
-    counts = models.JSONField("结果", default=dict)  # the JSON of `jingwei import --json`
+    counts = models.JSONField("结果", default=dict)  # the JSON of `jingwei import --json` but its messages
     undone = models.JSONField("撤销", default=dict)  # rows deleted, restored, left, and in all
     error_file = models.ForeignKey(
         StoredFile, models.SET_NULL, null=True, related_name="+", verbose_name="错误清单"
@@ -253,6 +253,19 @@ class LoadChunk(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["load", "number"], name="each_chunk_once")]
+
+
+class LoadFindings(models.Model):
+    """Some thousand refusals or warnings of a load, each as [row, column, reason]; see `findings`."""
+
+    load = models.ForeignKey(Load, models.CASCADE, related_name="findings")
+    kind = models.CharField(max_length=10)
+    number = models.PositiveIntegerField()
+    count = models.PositiveIntegerField()
+    said = models.JSONField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["load", "kind", "number"], name="each_findings_once")]
 
 
 class LoadRow(models.Model):

@@ -9,6 +9,7 @@ import csv
 import io
 import re
 import zipfile
+from dataclasses import dataclass
 from datetime import date, datetime
 
 MOST_ROWS = 1_048_576  # of an xlsx worksheet, the heading included
@@ -16,6 +17,7 @@ MOST_BYTES = 1_900_000_000  # of a worksheet's XML: beyond 2 GiB not every progr
 MOST_TEXT = 32_767  # characters of a cell
 ROWS_AT_ONCE = 2_000  # made into XML in one go
 CUT = "……（内容超出单元格容量，未完）"
+BAD_COLOUR = "FFC7CE"  # the red that spreadsheet programs give to bad cells
 
 # What XML cannot hold is written _x0001_ in a workbook, and a text that looks like that is written so, too.
 _NOT_PLAIN = re.compile("[&<>\x00-\x08\x0b-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
@@ -23,22 +25,38 @@ _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _RUNS = ("=", "+", "-", "@", "\t", "\r")
 
 
+@dataclass(frozen=True)
+class Bad:
+    """A text whose cell is coloured, also where it is empty."""
+
+    text: str
+
+
 class Xlsx:
     """An xlsx workbook: `with Xlsx(stream, "人员", headings) as table: table.write(columns)`.
 
-    Columns hold the text, numbers, dates, naive times or None of some rows. More rows than a worksheet holds
-    go on in further ones under the same headings. `stream` needs only `write` and `flush`.
+    Columns hold the text (also `Bad`), numbers, dates, naive times or None of some rows. More rows than a
+    worksheet holds go on in further ones under the same headings; `turn_to` begins one with others. `stream`
+    needs only `write` and `flush`.
     """
 
     content_type = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
     def __init__(self, stream, title, headings):
         self.zip = zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+        self.names = []
+        self._take(title, headings)
+
+    def _take(self, title, headings):
         self.title = re.sub(r"[\[\]:*?/\\']", " ", title)[:20].strip() or "数据"
         self.headings = headings
         self.letters = [_letters(place) for place in range(len(headings))]
-        self.sheets = 0
-        self.sheet = None
+        self.sheet, self.part = None, 0
+
+    def turn_to(self, title, headings):
+        """Go on in a new worksheet."""
+        self._end_page()
+        self._take(title, headings)
 
     def __enter__(self):
         self.zip.writestr("[Content_Types].xml", _CONTENT_TYPES)
@@ -50,8 +68,7 @@ class Xlsx:
     def __exit__(self, failed, *_):
         try:
             if failed is None:
-                self.write([[]] * len(self.headings))  # no rows at all still make a worksheet with headings
-                self._end_sheet()
+                self._end_page()
                 self._write_book()
                 self.zip.close()
         finally:
@@ -92,9 +109,10 @@ class Xlsx:
         self.sheet.write(data)
 
     def _begin_sheet(self, columns):
-        self.sheets += 1
+        self.part += 1
+        self.names.append(self.title if self.part == 1 else f"{self.title} {self.part}")
         self.row, self.size = 0, 0
-        self.sheet = self.zip.open(f"xl/worksheets/sheet{self.sheets}.xml", "w")
+        self.sheet = self.zip.open(f"xl/worksheets/sheet{len(self.names)}.xml", "w")
         widths = [
             _width([heading, *column[:100]]) for heading, column in zip(self.headings, columns, strict=True)
         ]
@@ -106,6 +124,10 @@ class Xlsx:
         self._put([_SHEET_HEAD, "<cols>", *shapes, "</cols><sheetData>", *first])
         self.row = 1
 
+    def _end_page(self):
+        self.write([[]] * len(self.headings))  # no rows at all still make a worksheet with headings
+        self._end_sheet()
+
     def _end_sheet(self):
         last = f"{self.letters[-1]}{self.row}"
         self._put([_SHEET_END.format(last=last)])
@@ -113,18 +135,17 @@ class Xlsx:
         self.sheet = None
 
     def _write_book(self):
-        numbers = range(1, self.sheets + 1)
-        names = [self.title, *(f"{self.title} {number}" for number in numbers[1:])]
+        numbers = range(1, len(self.names) + 1)
         sheets = "".join(
             f'<sheet name="{_escaped(name)}" sheetId="{number}" r:id="rId{number}"/>'
-            for number, name in zip(numbers, names, strict=True)
+            for number, name in enumerate(self.names, 1)
         )
         self.zip.writestr("xl/workbook.xml", _BOOK.format(sheets=sheets))
         links = "".join(
             _LINK.format(number=number, kind="worksheet", target=f"worksheets/sheet{number}.xml")
             for number in numbers
         )
-        style = _LINK.format(number=self.sheets + 1, kind="styles", target="styles.xml")
+        style = _LINK.format(number=len(numbers) + 1, kind="styles", target="styles.xml")
         self.zip.writestr("xl/_rels/workbook.xml.rels", _LINKS.format(links=links + style))
 
 
@@ -174,6 +195,8 @@ def _cell_from_style(value, text_style):
     if type(value) is str:
         shown = _escaped(value)
         return f' s="{text_style}" t="inlineStr"><is><t xml:space="preserve">{shown}</t></is></c>'
+    if isinstance(value, Bad):
+        return _cell_from_style(value.text, 5) or ' s="5"/>'
     if isinstance(value, datetime):
         days = value - datetime(1899, 12, 30)
         return f' s="3"><v>{days.days + days.seconds / 86400:.10f}</v></c>'
@@ -226,21 +249,24 @@ _CONTENT_TYPES = (
 _LINKS = f'{_XML}<Relationships xmlns="{_RELATED}">{{links}}</Relationships>'
 _LINK = f'<Relationship Id="rId{{number}}" Type="{_OFFICE}/{{kind}}" Target="{{target}}"/>'
 _BOOK = f'{_XML}<workbook xmlns="{_MAIN}" xmlns:r="{_OFFICE}"><sheets>{{sheets}}</sheets></workbook>'
-# Cell styles: 0 numbers, 1 text (Excel keeps a long number that is edited), 2 dates, 3 times, 4 headings.
+# Cell styles: 0 numbers, 1 text (Excel keeps a long number that is edited), 2 dates, 3 times, 4 headings,
+# 5 bad.
 _STYLES = (
     f'{_XML}<styleSheet xmlns="{_MAIN}">'
     '<numFmts count="2"><numFmt numFmtId="164" formatCode="yyyy\\-mm\\-dd"/>'
     '<numFmt numFmtId="165" formatCode="yyyy\\-mm\\-dd\\ hh:mm:ss"/></numFmts>'
     '<fonts count="2"><font><sz val="11"/><name val="宋体"/></font>'
     '<font><b/><sz val="11"/><name val="宋体"/></font></fonts>'
-    '<fills count="3"><fill><patternFill patternType="none"/></fill>'
+    '<fills count="4"><fill><patternFill patternType="none"/></fill>'
     '<fill><patternFill patternType="gray125"/></fill>'
-    '<fill><patternFill patternType="solid"><fgColor rgb="FFE8EEF5"/></patternFill></fill></fills>'
+    '<fill><patternFill patternType="solid"><fgColor rgb="FFE8EEF5"/></patternFill></fill>'
+    f'<fill><patternFill patternType="solid"><fgColor rgb="FF{BAD_COLOUR}"/></patternFill></fill></fills>'
     '<borders count="1"><border/></borders><cellStyleXfs count="1"><xf/></cellStyleXfs>'
-    '<cellXfs count="5"><xf/><xf numFmtId="49" applyNumberFormat="1"/>'
+    '<cellXfs count="6"><xf/><xf numFmtId="49" applyNumberFormat="1"/>'
     '<xf numFmtId="164" applyNumberFormat="1"/>'
     '<xf numFmtId="165" applyNumberFormat="1"/>'
-    '<xf numFmtId="49" fontId="1" fillId="2" applyNumberFormat="1" applyFont="1" applyFill="1"/></cellXfs>'
+    '<xf numFmtId="49" fontId="1" fillId="2" applyNumberFormat="1" applyFont="1" applyFill="1"/>'
+    '<xf numFmtId="49" fillId="3" applyNumberFormat="1" applyFill="1"/></cellXfs>'
     '<cellStyles count="1"><cellStyle name="Normal" xfId="0" builtinId="0"/></cellStyles></styleSheet>'
 )
 _SHEET_HEAD = (

@@ -8,9 +8,10 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from copy import copy
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import openpyxl
 import polars as pl
@@ -24,8 +25,11 @@ from openpyxl.writer.excel import ExcelWriter
 from jingwei.base import reading
 from jingwei.base.reading import NUMBER, REASON, ROW, Wanted
 from jingwei.base.sheets import Sheet
+from jingwei.base.tables import BAD_COLOUR, Bad, Xlsx
 
-_BAD = "FFC7CE"  # the red that spreadsheet programs give to bad cells
+if TYPE_CHECKING:  # the process that colours workbooks has no database
+    from jingwei.base.findings import Findings
+
 _LARGEST_COLOURED = 4 << 20  # bytes; openpyxl needs some fifty times as much memory
 _LAST_ROW = 1_048_575
 # What a person entered stays text: never a formula, a link or a number.
@@ -105,84 +109,100 @@ def _write_notes(page, sheet, heading):
 def report(
     summary: list[tuple[str, str | int]],
     corrected: list[tuple[str, int]],
-    rejected: list[dict],
-    warnings: list[dict],
-) -> bytes:
-    """The cleaning report of a load as an xlsx (CL-6.4): what came of it, cells corrected by rule, messages.
+    rejected: "Findings",
+    warnings: "Findings",
+) -> Iterator[bytes]:
+    """The cleaning report of a load as an xlsx, piece by piece (CL-6.4).
 
-    Messages are {row, column, reason}.
+    What came of it, how many cells each rule has corrected, and every message, however many.
     """
-    content = io.BytesIO()
-    with xlsxwriter.Workbook(content, _AS_TEXT) as book:
-        heading = book.add_format({"bold": True, "bg_color": "#E8EEF5"})
-        messages = [
-            [(said["row"], said["column"], said["reason"]) for said in found]
-            for found in (rejected, warnings)
-        ]
-        pages = {
-            "汇总": (["项目", "结果"], summary),
-            "更正": (["更正规则", "单元格数"], corrected),
-            "拒绝": (["行号", "列", "原因"], messages[0]),
-            "提醒": (["行号", "列", "原因"], messages[1]),
-        }
-        for name, (headings, rows) in pages.items():
-            page = book.add_worksheet(name)
-            page.freeze_panes(1, 0)
-            page.set_column(0, 0, 24)
-            page.set_column(1, 1, 30 if len(headings) == 2 else 18)
-            page.set_column(2, 2, 70)
-            page.write_row(0, 0, headings, heading)
-            for place, row in enumerate(rows, start=1):
-                page.write_row(place, 0, row)
-    return content.getvalue()
+    stream = _Pieces()
+    with Xlsx(stream, "汇总", ["项目", "结果"]) as book:
+        book.write(_across(summary, 2))
+        book.turn_to("更正", ["更正规则", "单元格数"])
+        book.write(_across(corrected, 2))
+        for title, messages in (("拒绝", rejected), ("提醒", warnings)):
+            book.turn_to(title, ["行号", "列", "原因"])
+            for columns in messages.columns():
+                book.write(columns)
+                yield stream.taken()
+    yield stream.taken()
+
+
+class _Pieces:
+    """A stream whose content is taken away again and again."""
+
+    def __init__(self):
+        self._waiting = bytearray()
+
+    def write(self, data):
+        self._waiting += data
+        return len(data)
+
+    def flush(self):
+        """Nothing: what was written can be taken at once."""
+
+    def taken(self) -> bytes:
+        """What was written since the last time."""
+        taken, self._waiting = bytes(self._waiting), bytearray()
+        return taken
+
+
+def _across(rows, columns):
+    """Rows column by column, also where there are none."""
+    return list(zip(*rows, strict=True)) or [()] * columns
 
 
 def write_errors(stream: BinaryIO, path: Path, sheet: Sheet, outline: reading.Outline, refused: pl.DataFrame):
     """Write the refused rows of the file at `path` to `stream` as a workbook that can be loaded again.
 
     It is the operator's own workbook where that is an xlsx of reasonable size, else a new one with the same
-    columns. Good rows are gone, bad cells coloured, a last column says why. `refused` is MESSAGES.
+    columns. Good rows are gone, bad cells coloured, a last column says why. `refused` is MESSAGES in order.
     """
     letters = {name: letter for letter, name in outline.mapping.items()}
-    bad: dict[int, dict] = {}
-    for row, name, reason in refused.iter_rows():
-        heading = outline.heading_of(name) or sheet.column(name).heading
-        found = bad.setdefault(row, {"letters": [], "reason": []})
-        found["letters"] += [letters[name]] if name in letters else []
-        found["reason"].append(f"{heading}：{reason}")
+    headings = {column.name: outline.heading_of(column.name) or column.heading for column in sheet.columns}
+
+    def by_row(messages):
+        """{row: {"letters": of bad cells, "reason": [text]}}"""
+        bad: dict[int, dict] = {}
+        for row, name, reason in messages.iter_rows():
+            found = bad.setdefault(row, {"letters": [], "reason": []})
+            found["letters"] += [letters[name]] if name in letters else []
+            found["reason"].append(f"{headings[name]}：{reason}")
+        return bad
+
     content = None
     if reading.look(path) == "xlsx" and Path(path).stat().st_size <= _LARGEST_COLOURED:
-        content = _coloured_apart(path, outline, bad)
+        content = _coloured_apart(path, outline, by_row(refused))
     if content is not None:
         stream.write(content)
     else:
-        _write_new(stream, path, outline, bad)
+        _write_new(stream, path, outline, refused, by_row)
 
 
-def _write_new(stream, path, outline, bad):
-    """A workbook with the columns of the file and its bad rows."""
-    content = io.BytesIO()
-    with xlsxwriter.Workbook(content, _AS_TEXT) as book:
-        text = book.add_format({"num_format": "@"})
-        marked = book.add_format({"num_format": "@", "bg_color": f"#{_BAD}"})
-        heading = book.add_format({"num_format": "@", "bold": True, "bg_color": "#E8EEF5"})
-        page = book.add_worksheet("错误行")
-        page.freeze_panes(1, 0)
-        letters = [letter for letter, said in outline.headings.items() if said != REASON]
-        page.set_column(0, len(letters), 16, text)
-        page.write_row(0, 0, [*(outline.headings[letter] for letter in letters), REASON], heading)
-        number = 0
-        # Every column of the file under its letter, not only those that were mapped.
-        wanted = [Wanted(letter, [outline.headings[letter]]) for letter in letters]
-        with reading.read(path, wanted, {letter: letter for letter in letters}) as source:
-            for frame in source:
-                for row, *cells in frame.filter(pl.col(ROW).is_in(list(bad))).iter_rows():
-                    number += 1
-                    for place, (letter, cell) in enumerate(zip(letters, cells, strict=True)):
-                        shown = marked if letter in bad[row]["letters"] else text
-                        page.write(number, place, cell, shown)
-                    page.write_string(number, len(letters), "；".join(bad[row]["reason"]), text)
-    stream.write(content.getbuffer())
+def _write_new(stream, path, outline, refused, by_row):
+    """A workbook with the columns of the file and its bad rows, however many."""
+    letters = [letter for letter, said in outline.headings.items() if said != REASON]
+    headings = [*(outline.headings[letter] for letter in letters), REASON]
+    # Every column of the file under its letter, not only those that were mapped.
+    wanted = [Wanted(letter, [outline.headings[letter]]) for letter in letters]
+    with (
+        Xlsx(stream, "错误行", headings) as table,
+        reading.read(path, wanted, {letter: letter for letter in letters}) as source,
+    ):
+        for frame in source:
+            first = refused[ROW].search_sorted(frame[ROW][0], side="left")
+            last = refused[ROW].search_sorted(frame[ROW][-1], side="right")
+            bad = by_row(refused[first:last])
+            rows = frame.filter(pl.col(ROW).is_in(list(bad)))
+            cells = [
+                [
+                    Bad(cell or "") if letter in bad[row]["letters"] else cell
+                    for row, cell in zip(rows[ROW], rows[letter], strict=True)
+                ]
+                for letter in letters
+            ]
+            table.write([*cells, ["；".join(bad[row]["reason"]) for row in rows[ROW]]])
 
 
 def _coloured_apart(path, outline, bad):
@@ -225,7 +245,7 @@ def colour(page, heading_row: int, bad: list):
         page.cell(heading_row, last)._style = copy(page.cell(heading_row, last - 1)._style)
         page.cell(heading_row, last, REASON)
         page.column_dimensions[get_column_letter(last)].width = 40
-    fill = PatternFill("solid", fgColor=_BAD)
+    fill = PatternFill("solid", fgColor=BAD_COLOUR)
     for target, (row, found) in enumerate(bad, start=heading_row + 1):
         for column in range(1, page.max_column + 1):
             _copy(page.cell(row, column), page.cell(target, column))

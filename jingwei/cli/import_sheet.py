@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 
 from jingwei import menu
 from jingwei.base import loading
+from jingwei.base.findings import KINDS, Findings
 from jingwei.base.models import Load
 from jingwei.directory.actors import actor_of_login
 
@@ -40,7 +41,11 @@ def run(options):
     actor = actor_of_login(options.login, address="", device=f"命令行 {socket.gethostname()}")
     sheet = sheets[options.sheet]
     load = loading.load(actor, sheet, options.file, mode=options.mode, bad=options.bad, today=options.today)
-    print(json.dumps(load.counts, ensure_ascii=False) if options.json else "\n".join(_summary(sheet, load)))
+    if options.json:
+        every = {kind: list(Findings(load, kind)) for kind in KINDS}
+        print(json.dumps(load.counts | every, ensure_ascii=False))
+    else:
+        print("\n".join(_summary(sheet, load)))
     return 0 if load.state == Load.DONE else 2
 
 
@@ -63,7 +68,8 @@ def _summary(sheet, load):
     if corrected:
         yield f"自动更正的单元格：{'，'.join(corrected)}。"
     yield from counts["notes"]
-    for title, messages in (("拒绝的行", counts["rejected"]), ("提醒（该行已导入）", counts["warnings"])):
+    for title, kind in (("拒绝的行", "rejected"), ("提醒（该行已导入）", "warnings")):
+        messages = Findings(load, kind)
         if messages:
             yield f"{title}："
         for message in messages[:_SHOWN]:

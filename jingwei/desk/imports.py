@@ -15,7 +15,7 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db import transaction
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -24,6 +24,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from jingwei.base import audit, loading, reading, workbooks
 from jingwei.base.fields import SealedField, mask
+from jingwei.base.findings import KINDS, Findings
 from jingwei.base.models import ColumnMapping, Load
 from jingwei.base.reading import Outline, Unreadable
 from jingwei.base.sheets import sheet_of
@@ -398,7 +399,7 @@ def load_file(resource, actor, job, report) -> dict:
         with files.clear_path(load.file) as path, readable():
             load = loading.load(actor, sheet, path, record=load, progress=report)
             if load.counts.get("rejected_rows"):
-                load.error_file = _error_file(sheet, load, path, load.messages[0])
+                load.error_file = _error_file(sheet, load, path, load.refused)
     except jobs.Cancelled:
         loading.close(actor, load, Load.CANCELLED)
         raise
@@ -487,9 +488,10 @@ def report(request, resource, pk):
         ("更正的单元格", sum(count for _, count in corrected_cells(counts))),
     ]
     summary += [("说明", note) for note in counts["notes"]]
-    content = workbooks.report(summary, corrected_cells(counts), counts["rejected"], counts["warnings"])
+    messages = (Findings(load, kind) for kind in KINDS)
+    content = workbooks.report(summary, corrected_cells(counts), *messages)
     audit.record(request.actor, "下载", load, resource=load.resource, label=f"{load.file_name}的清洗报告")
-    response = HttpResponse(content, content_type=Xlsx.content_type)
+    response = StreamingHttpResponse(content, content_type=Xlsx.content_type)
     stem = load.file_name.rpartition(".")[0] or load.file_name
     response.headers["Content-Disposition"] = content_disposition_header(True, f"{stem}-清洗报告.xlsx")
     return response
@@ -498,9 +500,10 @@ def report(request, resource, pk):
 def _result(request, sheet, load):
     counts = load.counts
     which = request.GET.get("which")
-    if which not in ("left", "rejected", "warnings"):
+    if which not in ("left", *KINDS):
         which = "left" if load.undone.get("left") else "rejected"
-    told = loading.left_rows(load) if which == "left" else counts.get(which, [])
+    found = {kind: Findings(load, kind) for kind in KINDS}
+    told = loading.left_rows(load) if which == "left" else found[which]
     said = Paginator(told, SHOWN).get_page(request.GET.get("page"))
     if which == "left":
         named = sheet.named(request.actor, [row.row for row in said])
@@ -509,7 +512,7 @@ def _result(request, sheet, load):
         "counts": counts,
         "which": which,
         "said": said,
-        "kept": loading.MOST_KEPT,
+        "found": {kind: len(messages) for kind, messages in found.items()},
         "corrected": corrected_cells(counts),
         "summary": summary(load),
         "word": UNDO_WORD,
