@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET
 from jingwei import menu
 from jingwei.base.models import Job
 from jingwei.desk.lists import COUNT_BOUND, Selection, Total, counts
+from jingwei.desk.tasks import TIMETABLE
 
 BADGE_SECONDS = 60  # the number of waiting rows on the menu may be this old
 
@@ -50,6 +51,15 @@ def figures(actor, *, waiting=False) -> list[Counted]:
     return found
 
 
+def failing(actor) -> list[Job]:
+    """The last runs of timed jobs that failed, for who watches over them (P-6.3, P-9.4)."""
+    if not actor.may_open("jobs-of-all", "jobs.view"):
+        return []
+    timed = Job.objects.filter(kind__in=[entry.kind for entry in TIMETABLE])
+    ended = timed.filter(state__in=(Job.DONE, Job.FAILED)).order_by("kind", "-pk").distinct("kind")
+    return [job for job in ended.defer("query") if job.state == Job.FAILED]
+
+
 def running_jobs(actor):
     """The operator's jobs that are not over."""
     return Job.objects.filter(owner=actor.operator_id, state__in=(Job.WAITING, Job.RUNNING))
@@ -62,6 +72,7 @@ def home(request):
     context = {
         "waiting": [figure for figure in counted if figure.waits and figure.total.number],
         "numbers": [figure for figure in counted if not figure.waits],
+        "failing": failing(request.actor),
         "jobs": running_jobs(request.actor)[:5],
         "entries": menu.entries_for(request.actor),
     }
@@ -75,6 +86,7 @@ def badges(request):
     waiting = cache.get(key)
     if waiting is None:
         waiting = sum(1 for figure in figures(request.actor, waiting=True) if figure.total.number)
+        waiting += len(failing(request.actor))
         cache.set(key, waiting, BADGE_SECONDS)
     return render(
         request, "desk/_badges.html", {"waiting": waiting, "running": running_jobs(request.actor).count()}

@@ -3,9 +3,13 @@
 from urllib.parse import urlsplit
 
 import pytest
+from django.core.cache import cache
 
 from jingwei.base.models import Job
+from jingwei.desk import jobs, tasks
 from jingwei.desk.home import figures
+from jingwei.people import statistics
+from jingwei.people.models import TallyChange
 from jingwei.people.samples import number, person
 
 pytestmark = pytest.mark.django_db
@@ -60,3 +64,24 @@ def test_the_administrators_see_no_business_on_their_home(login, request):
     page = persona.client.get("/").content.decode()
     assert "人员信息" not in page and 'href="/people/' not in page
     assert 'class="side-system"' in page
+
+
+@pytest.mark.req("P-9.4", "P-6.4")
+def test_numbers_that_are_wrong_wait_for_the_system_administrator_until_a_recount_agrees(sysadmin, village):
+    statistics.refresh()
+    person()
+    TallyChange.objects.all().delete()  # what the tallies will never hear of
+
+    def night():
+        tasks.run_scheduled(0, kind=statistics.RECOUNT)
+        jobs.run({name: kind.work for name, kind in tasks.KINDS.items()}, Job.objects.latest("pk").pk)
+        cache.clear()
+        return sysadmin.client.get("/").content.decode()
+
+    home = night()
+    assert statistics.RECOUNT_LABEL in home and "处不一致" in home and 'href="/jobs-of-all/"' in home
+    assert 'data-waiting="1"' in sysadmin.client.get("/badges/").content.decode()
+    assert "处不一致" in sysadmin.client.get("/jobs-of-all/").content.decode()
+    assert statistics.RECOUNT_LABEL not in village.client.get("/").content.decode()
+    assert statistics.RECOUNT_LABEL not in night()
+    assert 'data-waiting="0"' in sysadmin.client.get("/badges/").content.decode()
