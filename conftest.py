@@ -58,3 +58,18 @@ def django_db_setup(django_test_environment, django_db_blocker, worker_id):
         TransactionTestCase._fixture_teardown = lambda case: copy_database(name)
         yield
         connections.close_all()
+
+
+@pytest.fixture(autouse=True)
+def counts_by_day_stay_right(request):
+    """Whatever a test did to people, doses and samples, their counts by day agree with a recount (P-9.4)."""
+    if not request.node.get_closest_marker("django_db"):
+        yield
+        return
+    from jingwei.people.day_counts import DOSES, PEOPLE, recount
+    from jingwei.testing.models import SAMPLES
+
+    request.getfixturevalue("_django_db_helper")  # the transaction of the test ends after this
+    yield
+    if wrong := recount(PEOPLE, DOSES, SAMPLES):
+        pytest.fail(f"{wrong} counts by day were wrong")

@@ -12,7 +12,7 @@ from jingwei.cli.demo import ensure_demo, settle
 from jingwei.directory.models import Operator
 
 SMALL, FULL = 300_000, 10_000_000
-PAGES = ("population", "coverage", "coverage/?level=village", "elderly", "crossing")
+PAGES = ("population", "coverage", "coverage/?level=village", "elderly", "crossing", "daily")
 ROUNDS = 10
 BARE = """
     SELECT left(region_id, 9), count(*), count(*) FILTER (WHERE resident), count(*) FILTER (WHERE tenant),

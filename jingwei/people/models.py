@@ -16,6 +16,7 @@ from jingwei.base.fields import GramsField, SealedField
 from jingwei.base.models import Record
 from jingwei.directory.fields import RegionCodeField
 from jingwei.directory.models import Region
+from jingwei.people import day_counts
 
 BASIS = "《传染病防治法》及属地疫情防控职责"
 # What the filters of the list read that most people have.
@@ -170,6 +171,8 @@ class Person(Record):
             _note(pgtrigger.Insert, after="new_values"),
             _note(pgtrigger.Update, before="old_values", after="new_values"),
             _note(pgtrigger.Delete, before="old_values"),
+            *day_counts.PEOPLE.triggers(),
+            day_counts.MOVED_DOSES,
         ]
 
     def __str__(self):
@@ -218,6 +221,7 @@ class Dose(Record):
                 violation_error_message="该人员这一针次已登记",
             )
         ]
+        triggers = day_counts.DOSES.triggers()
 
     def __str__(self):
         return f"{self.person} 第{self.dose}针"
@@ -411,6 +415,21 @@ class TallyChange(models.Model):
     sampled_at = models.DateTimeField(null=True)
 
     scope = Scope(region="region")
+
+
+class DayCount(models.Model):
+    """How many more rows of a kind a community has on a day; the sum is the count (see `day_counts`)."""
+
+    kind = models.CharField(max_length=10)
+    region = models.CharField(max_length=15, db_collation="C")
+    day = models.DateField()
+    number = models.BigIntegerField()
+
+    scope = Scope(region="region")
+    objects = Rows.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["kind", "day"], include=["region", "number"], name="counts_by_day")]
 
 
 class Unregistered(Record):

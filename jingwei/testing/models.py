@@ -6,7 +6,9 @@ from django.utils import timezone
 from jingwei.base.access import Rows, Scope
 from jingwei.base.fields import SealedField
 from jingwei.directory.fields import RegionCodeField
+from jingwei.people.day_counts import Counted, day_of
 
+SAMPLES = Counted("samples", "testing_sample", f"SELECT region, {day_of('sampled_at')} FROM {{}}")  # noqa: S608
 PENDING = "待出"  # the result of a sample that has none yet
 
 
@@ -42,6 +44,7 @@ class Sample(models.Model):
             models.Index(fields=["region", "sampled_at"], name="samples_by_region"),
             models.Index(fields=["load"], name="samples_by_load"),
         ]
+        triggers = SAMPLES.triggers()
 
     def __str__(self):
         return f"{self.name} {self.sampled_at:%Y-%m-%d %H:%M}"

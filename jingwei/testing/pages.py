@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from jingwei.base.resource import Page
 from jingwei.desk.statistics import Line, Table, export_table, render_statistics, territory
+from jingwei.people.models import DayCount
 from jingwei.testing.queries import EVENTS, Period, trend
 
 PERMISSION = "people.statistics"
@@ -32,13 +33,10 @@ def period_asked(request) -> tuple[Period, str]:
 
 
 def counted(request, within, period):
-    """{events: {day: count}} of the rows in scope, with the periods that `period` is compared with."""
+    """{events: {day: count}} in scope, with the periods that `period` is compared with."""
 
-    def rows_of(model):
-        path = f"{model.scope.region}__startswith"
-        return model.objects.visible_to(request.actor, PERMISSION).filter(**{path: within.region})
-
-    return trend(rows_of, period)
+    counts = DayCount.objects.visible_to(request.actor, PERMISSION).filter(region__startswith=within.region)
+    return trend(counts, period)
 
 
 def sums(found, period):

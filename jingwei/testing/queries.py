@@ -3,14 +3,16 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 
-from django.db.models import Count, DateTimeField, F, Q
-from django.db.models.functions import TruncDate
-from django.utils import timezone
+from django.core.exceptions import ValidationError
+from django.db.models import Q, QuerySet, Sum
 
-from jingwei.people.models import Dose, Person
-from jingwei.testing.models import Sample
+from jingwei.base import audit
+from jingwei.people import day_counts
+from jingwei.people.day_counts import DOSES, PEOPLE
+from jingwei.people.models import DayCount
+from jingwei.testing.models import SAMPLES
 
 
 @dataclass(frozen=True)
@@ -44,46 +46,49 @@ def _a_year_before(day):
 
 @dataclass(frozen=True)
 class Events:
-    """Rows of `model`, counted by the date or time in `at`.
+    """What is counted by day as the kind `name`.
 
-    The list of `resource` shows them; its filters are named `at` and `region`.
+    The list of `resource` shows the rows; its filters are named `at` and `region`.
     """
 
     name: str
     label: str
-    model: type
     at: str
     resource: str
     region: str = "region"
 
-    def by_day(self, rows, *periods: Period) -> Counter:
-        """{day: how many of `rows`} for the days of the periods, in one statement."""
-        timed = isinstance(self.model._meta.get_field(self.at), DateTimeField)
-        chosen = Q()
-        for period in periods:
-            low, high = period.first, period.last + timedelta(days=1)
-            if timed:
-                low, high = _midnight(low), _midnight(high)
-            chosen |= Q(**{f"{self.at}__gte": low, f"{self.at}__lt": high})
-        day = TruncDate(self.at) if timed else F(self.at)
-        return Counter(dict(rows.filter(chosen).order_by().values_list(day).annotate(number=Count("*"))))
-
-
-def _midnight(day):
-    return timezone.make_aware(datetime.combine(day, time()))
-
 
 EVENTS = [
-    Events("people", "新登记人员", Person, "created_at", "people"),
-    Events("doses", "接种剂次", Dose, "on", "doses", "person__region"),
-    Events("samples", "核酸采样", Sample, "sampled_at", "samples"),
+    Events(PEOPLE.kind, "新登记人员", "created_at", "people"),
+    Events(DOSES.kind, "接种剂次", "on", "doses", "person__region"),
+    Events(SAMPLES.kind, "核酸采样", "sampled_at", "samples"),
 ]
 
 
-def trend(rows_of, period: Period) -> Mapping[str, Counter]:
-    """{events: {day: count}} of the period, the one before and the same days last year.
+def trend(counts: QuerySet[DayCount], period: Period) -> Mapping[str, Counter]:
+    """{events: {day: count}} of the period, the one before and the same days last year."""
+    chosen = Q()
+    for days in (period, period.before, period.last_year):
+        chosen |= Q(day__range=(days.first, days.last))
+    found = {events.name: Counter() for events in EVENTS}
+    for kind, day, number in (
+        counts.filter(chosen, kind__in=found).values_list("kind", "day").annotate(number=Sum("number"))
+    ):
+        found[kind][day] = number
+    return found
 
-    `rows_of(model)` gives the rows in scope.
-    """
-    periods = (period, period.before, period.last_year)
-    return {events.name: events.by_day(rows_of(events.model), *periods) for events in EVENTS}
+
+# --- keeping the counts right -----------------------------------------------------------------------------
+
+RECOUNT, RECOUNT_LABEL = "recount-days", "核对每日趋势"
+
+
+def recount(actor, job, report):
+    """Kind of job: add up the counts by day and compare them with the rows (P-9.4)."""
+    day_counts.add_up()
+    wrong = day_counts.recount(PEOPLE, DOSES, SAMPLES)
+    if wrong:
+        told = f"每日趋势的数字有 {wrong} 处与明细不一致，已按明细更正。请系统管理员查找原因。"
+        audit.record(actor, RECOUNT_LABEL, resource="people", result="失败", reason=told, differences=wrong)
+        raise ValidationError(told)
+    return {"message": "每日趋势与明细一致。"}

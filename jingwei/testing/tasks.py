@@ -1,9 +1,13 @@
-"""What others ask of the package that keeps the samples, once their transaction has ended."""
+"""The timetable of the samples, and what others ask for once their transaction has ended."""
 
 from procrastinate.contrib.django import app
 
+from jingwei.desk.tasks import schedule
 from jingwei.people.actions import ROLL_UP_SAMPLES
+from jingwei.testing import queries
 from jingwei.testing.actions import find_samples_of
+
+schedule(queries.RECOUNT, queries.RECOUNT_LABEL, queries.recount, "45 15 * * *")
 
 
 @app.task(name=ROLL_UP_SAMPLES, retry=5)
