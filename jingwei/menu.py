@@ -10,6 +10,9 @@ from jingwei.directory import menus, oa_actions
 from jingwei.directory import pages as directory_pages
 from jingwei.directory import parameters as directory_parameters
 from jingwei.directory import resources as directory
+from jingwei.exchange import queries as exchange_queries
+from jingwei.exchange import resources as exchange
+from jingwei.exchange import sources as exchange_sources
 from jingwei.messages import actions as messages_actions
 from jingwei.messages import pages as messages_pages
 from jingwei.messages import resources as messages
@@ -37,7 +40,7 @@ SYSTEMS = [
         "supervision",
         "公共场所",
         "building-store",
-        [*places.RESOURCES, *venue_map.PAGES, *scans.RESOURCES, *scans_pages.PAGES],
+        [*places.RESOURCES, *venue_map.PAGES, *scans.RESOURCES, *scans_pages.PAGES, *exchange.RESOURCES],
     ),
     System("messages", "短信", "message", [*messages_pages.PAGES, *messages.RESOURCES]),
     System(
@@ -47,6 +50,7 @@ SYSTEMS = [
         [
             *directory.RESOURCES,
             *directory_pages.PAGES,
+            *exchange.ADMINISTRATION,
             Page(
                 "jobs-of-all",
                 "后台任务",
@@ -66,6 +70,8 @@ PARAMETERS = [
     *testing_sheets.PARAMETERS,
     *scans_actions.PARAMETERS,
     *messages_actions.PARAMETERS,
+    exchange_queries.INTERVAL,
+    exchange_sources.TIMEOUT,
     *loading.PARAMETERS,
     *files.PARAMETERS,
     *jobs.PARAMETERS,

@@ -101,6 +101,7 @@ INSTALLED_APPS = [
     "jingwei.directory",
     "jingwei.desk",
     "jingwei.messages",
+    "jingwei.exchange",
     "jingwei.places",
     "jingwei.people",
     "jingwei.scans",

@@ -36,8 +36,8 @@ TOOLS = {"kit", "base", "desk"}
 OPEN = {"models", "queries", "actions", "unregistered"}
 # kit, base, directory and desk are the ground the businesses stand on: all their rooms are open to the right.
 GROUND = {"kit", "base", "directory", "desk"}
-# The menu lists what the desk draws and what roles can be granted: these two read it.
-READ_THE_MENU = {"desk", "directory"}
+# The menu lists what the desk draws, what roles can be granted and what a feed can bring: these read it.
+READ_THE_MENU = {"desk", "directory", "exchange"}
 
 
 def modules():

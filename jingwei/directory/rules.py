@@ -23,6 +23,7 @@ ADMINISTRATORS = {
         "parameters",
         "menus",
         "menu-grants",
+        "front-sources",
         "oa",
         "errors",
         "jobs",

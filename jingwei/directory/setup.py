@@ -199,7 +199,7 @@ REGULATES = {
     "suggested-thresholds": {"view", "export", "adopt"},
     "venue-map": {"view"},
 }
-SUPERVISION = {"venues", "scans", *REGULATES}
+SUPERVISION = {"venues", "scans", "front-feeds", *REGULATES}
 # Thresholds are the regulator's to set, alerts the regulator's to receive.
 REGULATORS_ALONE = {("thresholds", "change"), ("suggested-thresholds", "adopt"), ("alerts", "receive")}
 

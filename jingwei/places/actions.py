@@ -9,6 +9,7 @@ from django.utils import timezone
 from jingwei.base import audit
 from jingwei.base.saving import StaleRecord, delete_record, save_record, touch
 from jingwei.directory.models import Operator, Region
+from jingwei.exchange.queries import require_open
 from jingwei.places.models import Venue, VenueThreshold
 from jingwei.places.queries import scans_of
 
@@ -72,6 +73,7 @@ def settle(venues: Iterable[int]):
 @transaction.atomic
 def delete_venue(actor, venue):
     """Delete a venue that has no scans; of one that has, it is said first what happens to them (KP-1.3)."""
+    require_open("venues")
     venue = Venue.objects.select_for_update(of=("self",)).get(pk=venue.pk)
     if number := scans_of(venue.code):
         raise ValidationError(

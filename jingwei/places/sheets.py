@@ -9,6 +9,7 @@ from django.utils import timezone
 from jingwei.base.columns import Code, Date, Phone, Reference, Text, Type, Whole
 from jingwei.base.sheets import Sheet, SheetColumn
 from jingwei.directory.models import Organisation
+from jingwei.exchange.queries import why_closed
 from jingwei.kit.column import Cleaned
 from jingwei.kit.text import tidy
 from jingwei.places.actions import follow_thresholds, keep_threshold, settle
@@ -47,6 +48,7 @@ class VenueSheet(Sheet):
     label = "公共场所"
     resource = "venues"
     model = Venue
+    pulled = True
     columns = [
         SheetColumn(
             "code",
@@ -84,6 +86,9 @@ class VenueSheet(Sheet):
 
     def on_add(self, ids):
         settle(ids)
+
+    def closed(self):
+        return why_closed(self.name)
 
 
 @dataclass

@@ -18,6 +18,7 @@ from jingwei.base.crypto import mac_numbers
 from jingwei.base.merging import ZONE, as_stored
 from jingwei.base.parameters import Parameter
 from jingwei.base.partitions import ensure_months, months_of
+from jingwei.exchange.queries import require_open
 from jingwei.messages.actions import send, system_template
 from jingwei.places.actions import follow_thresholds, settle
 from jingwei.places.models import ChangedDay, Venue, VenueDay
@@ -190,9 +191,11 @@ LONGEST_WAIT = "10s"  # for exports and queries that read the months to be empti
 def erase_scans(actor, chosen: Chosen, *, expected: int) -> int:
     """Delete scans for good, as counted before; statistics and alerts follow. Returns how many (KP-3.3).
 
-    ValidationError if there are no longer just `expected` of them: nobody deletes what was not shown. Months
-    that go whole are emptied at once, with their counters.
+    ValidationError if there are no longer just `expected` of them: nobody deletes what was not shown; and
+    while scans come from a front database, which would bring them again (KP-8.2). Months that go whole are
+    emptied at once, with their counters.
     """
+    require_open("scans")
     with connection.cursor() as cursor:
         _alone(cursor)
         number = count_scans(actor, chosen)

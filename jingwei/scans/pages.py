@@ -13,6 +13,7 @@ from jingwei.desk import jobs
 from jingwei.desk.forms import dress
 from jingwei.desk.guard import require, row_or_404
 from jingwei.desk.views import record_page
+from jingwei.exchange.queries import why_closed
 from jingwei.scans.actions import BY, COLLECTED, Chosen, count_scans
 from jingwei.scans.queries import days_of, newest
 
@@ -102,8 +103,8 @@ class EraseForm(forms.Form):
 def erase(request):
     """Count first; delete when the number has been typed (KP-3.3). The deletion is a job."""
     form = EraseForm(request.POST or None)
-    context = {"form": form, "newest": newest()}
-    if request.method == "POST" and form.is_valid() and "edit" not in request.POST:
+    context = {"form": form, "newest": newest(), "closed": why_closed("scans")}
+    if request.method == "POST" and form.is_valid() and "edit" not in request.POST and not context["closed"]:
         chosen = form.chosen
         number = count_scans(request.actor, chosen)
         context |= {"chosen": chosen, "number": number}

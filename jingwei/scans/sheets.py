@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from jingwei.base.columns import Text, Time, Type
 from jingwei.base.sheets import Sheet, SheetColumn, Stored
+from jingwei.exchange.queries import why_closed
 from jingwei.kit.column import Cleaned
 from jingwei.places.models import CODE_LENGTH
 from jingwei.scans.actions import late_data, store_scans
@@ -39,6 +40,7 @@ class ScanSheet(Sheet):
     resource = "scans"
     model = Scan
     events = True
+    pulled = True
     columns = [
         SheetColumn("venue_code", "公共场所ID", Text(CODE_LENGTH), ["场所ID", "场所编号"], required=True),
         _as_it_stands("venue_name", "场所名称", "公共场所名称"),
@@ -62,6 +64,9 @@ class ScanSheet(Sheet):
     def store(self, actor, rows, record):
         added = store_scans(actor, rows, record.created_at)
         return Stored(added, same=len(rows) - added)
+
+    def closed(self):
+        return why_closed(self.name)
 
     def remark(self):
         latest = newest()
