@@ -15,7 +15,9 @@ from django.views.decorators.http import condition, require_GET
 
 from jingwei.directory.models import Region
 from jingwei.kit.coordinates import SYSTEMS, from_wgs84, to_wgs84
+from jingwei.kit.polygons import inside
 
+TOWN, COMMUNITY, GRID = 9, 12, 15  # digits of a region's code
 DIGITS = 6  # of a degree: some 10 cm
 
 
@@ -68,8 +70,9 @@ def _ring(points):
 
 @require_GET
 def position(request):
-    """A position on the map and as it is stored: {"map": [longitude, latitude], "stored": [the same]}.
+    """A position on the map and as it is stored, and where that is.
 
+    {"map": [longitude, latitude], "stored": [longitude, latitude], "regions": [names, from town to grid]}.
     `system` says in which of `kit.coordinates.SYSTEMS` it is given; without it, in that of the map.
     """
     system = request.GET.get("system") or settings.JINGWEI_TILES_SYSTEM
@@ -82,4 +85,17 @@ def position(request):
         refusal = "不是有效的位置：经度应在 -180 到 180 之间，纬度应在 -90 到 90 之间"
         return JsonResponse({"refusal": refusal}, status=400)
     stored = [round(float(side), DIGITS) for side in to_wgs84(longitude, latitude, system)]
-    return JsonResponse({"map": _pair(*stored), "stored": stored})
+    return JsonResponse({"map": _pair(*stored), "stored": stored, "regions": _regions_at(*stored)})
+
+
+def _regions_at(longitude, latitude):
+    """The names of the town, the community and the grid around a position, as far as boundaries say."""
+    names, code = [], ""
+    for digits in (TOWN, COMMUNITY, GRID):
+        below = _drawn().filter(code__startswith=code, code__regex=rf"^.{{{digits}}}$").order_by("code")
+        around = [region for region in below if inside(region.boundary["coordinates"], longitude, latitude)]
+        if not around:
+            break
+        code = around[0].code
+        names.append(around[0].name)
+    return names

@@ -58,6 +58,14 @@ class Venue(Record):
     class Meta:
         verbose_name = "公共场所"
         ordering = ["code"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(longitude=None, latitude=None)
+                | Q(longitude__isnull=False, latitude__isnull=False),
+                name="venue_has_both_coordinates_or_none",
+                violation_error_message="经度和纬度应同时填写或同时留空",
+            )
+        ]
 
     def __str__(self):
         return self.name

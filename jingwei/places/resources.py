@@ -16,9 +16,11 @@ from jingwei.base.resource import (
     Resource,
     Tab,
     Verb,
+    Where,
     YesNo,
 )
-from jingwei.places import actions
+from jingwei.places import actions, pages
+from jingwei.places.forms import latitude_field, longitude_field
 from jingwei.places.models import Venue, VenueThreshold
 from jingwei.places.sheets import ThresholdSheet, VenueSheet
 
@@ -36,6 +38,10 @@ FILTERS = [
     Contains("name"),
     Exact("code"),
 ]
+PLACED = {
+    "yes": ("已标注", lambda today: Q(longitude__isnull=False)),
+    "no": ("未标注", lambda today: Q(longitude=None)),
+}
 SECTIONS = [("场所", OF_THE_VENUE), ("监管", OF_THE_REGULATOR), ("人流量阈值", THRESHOLD)]
 
 
@@ -46,13 +52,14 @@ class VenueResource(Resource):
     model = Venue
     sheet = VenueSheet
     fields = [*OF_THE_VENUE, *PLACE_ON_EARTH, *OF_THE_REGULATOR]
+    form_fields = {"longitude": longitude_field, "latitude": latitude_field}
     readonly = [*THRESHOLD, "archived"]
     columns = COLUMNS
     link = "name"
-    sections = [*SECTIONS, ("坐标", PLACE_ON_EARTH)]
+    sections = [SECTIONS[0], ("坐标", PLACE_ON_EARTH), *SECTIONS[1:]]
     order = ["code"]
     tabs = [Tab("未设置", Q(regulator=None)), Tab("已设置", Q(regulator__isnull=False))]
-    filters = [*FILTERS, YesNo("archived")]
+    filters = [*FILTERS, Where("placed", "位置", PLACED), YesNo("archived")]
     search = ["code", "name", "position"]
     search_hint = "公共场所ID、名称、位置"
     figures = [
@@ -80,6 +87,7 @@ class VenueResource(Resource):
             note="场所重新纳入监管。",
         ),
     ]
+    pages = [("<int:pk>/", pages.venue_page)]
     empty = "还没有公共场所。可以新增一个，或导入场所清单。"
 
     def save(self, actor, obj, *, values, version=None):

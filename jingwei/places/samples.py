@@ -19,6 +19,8 @@ def venue(**values) -> Venue:
         "street": "安平街道",
         "manager": "林经理",
         "position": f"{number}号",
+        "longitude": 122.468,
+        "latitude": 35.264,
         "regulator": Organisation.objects.get(name=REGULATOR),
         "regulator_head": "周样例",
         "regulator_phone": "16000000009",

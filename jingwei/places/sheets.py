@@ -41,6 +41,31 @@ class Regulator(Reference):
         return cleaned
 
 
+@dataclass
+class Degrees(Type):
+    """Degrees of WGS-84, up to `most` either way. `beside` names the other side: both or neither."""
+
+    most: int
+    beside: str = ""
+    note = "小数，WGS-84 坐标（GPS、天地图）；经度和纬度同时填写"
+    dtype = pl.Float64
+
+    def clean(self, raw, context):
+        tidied = tidy(raw)
+        numbers = tidied.values.cast(pl.Float64, strict=False)
+        fine = numbers.is_between(-self.most, self.most).fill_null(False)
+        wrong = pl.when(tidied.values.is_not_null() & ~fine).then(
+            pl.lit(f"应为 {-self.most} 到 {self.most} 之间的小数")
+        )
+        if self.beside:
+            other = context.raw.get_column(
+                self.beside, default=pl.repeat(None, len(raw), dtype=pl.String, eager=True)
+            )
+            alone = tidy(other).values.is_null() != tidied.values.is_null()
+            wrong = wrong.when(alone).then(pl.lit("经度和纬度应同时填写"))
+        return Cleaned(numbers, pl.select(wrong).to_series(), tidied.rules)
+
+
 class VenueSheet(Sheet):
     """The list of venues that the initial load brings (KP-1.3)."""
 
@@ -63,6 +88,8 @@ class VenueSheet(Sheet):
         SheetColumn("street", "所在街道", Text(60), ["街道", "乡镇街道", "所在乡镇", "乡镇（街道）"]),
         SheetColumn("manager", "公共场所管理员", Text(60), ["场所管理员", "管理员"]),
         SheetColumn("position", "所在位置", Text(200), ["位置", "地址", "详细地址"]),
+        SheetColumn("longitude", "经度", Degrees(180), ["东经", "场所经度"]),
+        SheetColumn("latitude", "纬度", Degrees(90, beside="longitude"), ["北纬", "场所纬度"]),
         SheetColumn("regulator", "监管单位", Regulator(), ["主管单位"], lenient=True),
         SheetColumn("regulator_head", "监管单位负责人", Text(60), ["负责人", "负责人姓名"]),
         SheetColumn(
@@ -79,6 +106,8 @@ class VenueSheet(Sheet):
         "street": "安平街道",
         "manager": "林经理",
         "position": "219号",
+        "longitude": "122.41234",
+        "latitude": "35.21234",
         "regulator": "区商务局",
         "regulator_head": "示例姓名",
         "regulator_phone": "13800000000",

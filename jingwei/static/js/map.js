@@ -119,11 +119,9 @@ function style({ tiles, regions }) {
     layers.push({ id: `tiles-${number}`, type: "raster", source: `tiles-${number}` });
   }
   const of = (digits) => ["==", ["get", "digits"], digits];
-  // Without colour over tiles, but still there to be asked in which region a place lies.
   const filled = (id, digits, opacity) => ({ id, type: "fill", source: "regions", filter: of(digits), paint: { "fill-opacity": opacity } });
-  layers.push(filled("land", DISTRICT, tiles.length ? 0 : 1));
+  layers.push(filled("land", DISTRICT, tiles.length ? 0 : 1)); // tiles stay in sight
   layers.push(filled("towns", TOWN, tiles.length ? 0 : ["get", "shade"]));
-  layers.push(filled("communities", COMMUNITY, 0));
   for (const [digits, [minzoom, width]] of Object.entries(LINES).reverse()) {
     const paint = { "line-width": width };
     layers.push({ id: `line-${digits}`, type: "line", source: "regions", filter: of(Number(digits)), minzoom, paint });
