@@ -22,6 +22,7 @@ from jingwei.exchange.queries import require_open
 from jingwei.messages.actions import send, system_template
 from jingwei.places.actions import follow_thresholds, settle
 from jingwei.places.models import ChangedDay, Venue, VenueDay
+from jingwei.scans import contacts, unusual
 from jingwei.scans.evaluation import ALERT_DAYS, evaluate, reevaluate
 from jingwei.scans.models import Alert, Scan
 
@@ -34,7 +35,7 @@ SMS_HOUR = Parameter(
     low=0,
     high=23,
 )
-PARAMETERS = [ALERT_DAYS, SMS_HOUR]
+PARAMETERS = [ALERT_DAYS, SMS_HOUR, *contacts.PARAMETERS, *unusual.PARAMETERS]
 
 TABLE = Scan._meta.db_table
 NIGHT = platform_actor("夜间处理")
@@ -370,6 +371,7 @@ def run_nightly(today: date) -> dict[str, str]:
         "日扫码量核对": f"更正 {recount(NIGHT)} 个",
         "场所比对": f"新增未登记场所 {compare_venues(NIGHT)} 个",
         "扫码预警": str(evaluate(NIGHT, today - timedelta(days=1))),
+        "扫码量分析": str(unusual.analyse(today - timedelta(days=1))),
         "预警短信": f"今天应发 {tell_regulators(NIGHT, today)} 条",
     }
 

@@ -20,7 +20,7 @@ from jingwei.base.resource import (
 from jingwei.people.queries import numbers_of
 from jingwei.places.models import Venue
 from jingwei.places.queries import with_scans
-from jingwei.scans import pages, tracing
+from jingwei.scans import footfall, pages, tracing
 from jingwei.scans.actions import receive_alert
 from jingwei.scans.models import Alert, Scan
 from jingwei.scans.sheets import ScanSheet
@@ -229,5 +229,6 @@ RESOURCES = [
     ScanStatisticsResource(),
     AlertResource(),
     WithdrawnAlertResource(),
+    *footfall.RESOURCES,
     *tracing.RESOURCES,
 ]

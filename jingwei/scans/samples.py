@@ -9,7 +9,16 @@ from django.utils import timezone
 from jingwei.base.access import EVERYTHING, platform_actor
 from jingwei.places.samples import venue
 from jingwei.scans.actions import COLUMNS, store_scans
-from jingwei.scans.models import LOW, Alert, Contact, ContactSearch, Scan, reach_text
+from jingwei.scans.models import (
+    LOW,
+    Alert,
+    Contact,
+    ContactSearch,
+    Scan,
+    SuggestedThreshold,
+    UnusualDay,
+    reach_text,
+)
 
 _numbers = count(1)
 
@@ -88,10 +97,31 @@ def contact(**values) -> Contact:
     return Contact.objects.create(**made | values)
 
 
+def unusual_day(**values) -> UnusualDay:
+    made = {
+        "day": date(2026, 11, 13),
+        "count": 12,
+        "usual": 120,
+        "low": 85,
+        "high": 160,
+        "direction": UnusualDay.FEWER,
+        "deviation": 9.9,
+    }
+    return UnusualDay.objects.create(**{"venue": venue(), **made, **values})
+
+
+def suggested_threshold(**values) -> SuggestedThreshold:
+    reason = "近8周工作日中位数 120，正常波动 85–160，建议最小 80、最大 170"
+    made = {"low": 80, "high": 170, "reason": reason}
+    return SuggestedThreshold.objects.create(**{"venue": venue(), **made, **values})
+
+
 SAMPLES = {
     Scan: scan,
     Alert: alert,
     "withdrawn-alerts": withdrawn_alert,
     ContactSearch: contact_search,
     Contact: contact,
+    UnusualDay: unusual_day,
+    SuggestedThreshold: suggested_threshold,
 }
