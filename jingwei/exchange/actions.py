@@ -42,7 +42,7 @@ def set_password(actor, source, *, password):
 
 
 def try_source(actor, source) -> str:
-    """Connect to a source and say what is there."""
+    """Connect to a source and say what is there. Not in a transaction: the log keeps failures, too."""
     try:
         with opened(source, TRY_SECONDS) as reader:
             version, tables = reader.version(), reader.tables()

@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.views.decorators.http import require_POST
 
 from jingwei.base.columns import Context
 from jingwei.base.models import Job
@@ -15,13 +16,32 @@ from jingwei.base.sheets import clean_frame
 from jingwei.desk.guard import is_fragment, require, row_or_404
 from jingwei.desk.imports import shown
 from jingwei.desk.views import record_page
-from jingwei.exchange.actions import PULL, save_columns
+from jingwei.exchange.actions import PULL, save_columns, try_source
 from jingwei.exchange.pulling import PULLER, as_frame
 from jingwei.exchange.queries import INTERVAL, pulled_sheets
 from jingwei.exchange.sources import MOST_COUNTED, TRY_SECONDS, Unavailable, opened
 
 TRIED = 5  # rows
 _CHANGED_AT = re.compile("更新|修改|入库|update|modif|change|gxsj|rksj", re.IGNORECASE)
+
+
+def source(request, resource, pk):
+    """A front database, with a button that tries its connection."""
+    require(request, resource, "view")
+    row = row_or_404(request, resource, "view", pk)
+    return record_page(request, resource, row, template="exchange/source.html")
+
+
+@require_POST
+def try_to_connect(request, resource, pk):
+    """Connect to a front database as it is set, and tell what comes of it."""
+    require(request, resource, "change")
+    row = row_or_404(request, resource, "change", pk)
+    try:
+        messages.success(request, try_source(request.actor, row))
+    except ValidationError as refusal:
+        messages.error(request, refusal.messages[0])
+    return redirect("desk:show", resource, pk)
 
 
 def feed(request, resource, pk):

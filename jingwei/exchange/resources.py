@@ -16,7 +16,6 @@ from jingwei.exchange.actions import (
     start_over,
     switch_off,
     switch_on,
-    try_source,
 )
 from jingwei.exchange.models import FrontFeed, FrontSource
 from jingwei.exchange.queries import label_of, pulled_sheets
@@ -64,7 +63,7 @@ class OverlapField(forms.IntegerField):
 class FrontSourceResource(Resource):
     name = SOURCES
     label = "前置库"
-    icon = "database"
+    icon = "server"
     model = FrontSource
     actions = ("view", "add", "change", "delete")
     fields = ["name", "kind", "host", "port", "database", "user", "security", "authority", "note"]
@@ -96,14 +95,8 @@ class FrontSourceResource(Resource):
             bulk=False,
             note="口令加密保存，以后不再显示。改变主机、端口、库名、用户名或加密方式后须重新设置。",
         ),
-        Verb(
-            "try",
-            "试连",
-            try_source,
-            bulk=False,
-            note="用保存的设置连接一次前置库，只看能不能连上、能读哪些表，不取数据。",
-        ),
     ]
+    pages = [("<int:pk>/", pages.source), ("<int:pk>/try/", pages.try_to_connect)]
     empty = "还没有前置库。新增一个并设置口令后，运维单位就可以从中取数。"
 
     def save(self, actor, obj, *, values, version=None):
@@ -113,7 +106,7 @@ class FrontSourceResource(Resource):
 class FrontFeedResource(Resource):
     name = FEEDS
     label = "前置库取数"
-    icon = "database-import"
+    icon = "database"
     model = FrontFeed
     actions = ("view", "add", "change", "delete", "export")
     fields = ["sheet", "source", "table", "overlap"]

@@ -113,7 +113,7 @@ class Reader:
         except UnicodeError as error:
             raise Unavailable("前置库里有无法识别的文字编码，请对方核对库的编码设置") from error
         except ssl.SSLError as error:
-            raise Unavailable("签发证书不是有效的 PEM 文本，请系统管理员在“前置库”中重新填写") from error
+            raise Unavailable(_BAD_PEM) from error
 
     def ask(self, statement: str, values: Sequence = ()) -> list[tuple]:
         """All rows of an answer."""
@@ -305,7 +305,9 @@ def _cut(line):
 
 _ANY_ERROR = "没有取到数据；下一次再取，仍不成功时请对方查看"
 # What drivers say of a connection that does not come about.
+_BAD_PEM = "签发证书不是有效的 PEM 文本，请系统管理员在“前置库”中重新填写"
 _SIGNS = {
+    "root certificate file": _BAD_PEM,
     "password authentication failed": "前置库：用户名或口令不对",
     "no password": "前置库：用户名或口令不对",
     "does not support SSL": "前置库不支持加密连接；请对方开启，或在“前置库”中改为不加密",
