@@ -1,5 +1,6 @@
 """The operating unit and a regulator at work in a real browser, on what the command line has loaded (KP)."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,53 @@ def test_the_operating_unit_finds_unknown_venues_counts_scans_and_deletes_a_day(
     expect(page.get_by_text("正在后台删除")).to_be_visible()
     window.open("/jobs/")
     expect(page.get_by_text(f"已删除扫码记录 {number} 条")).to_be_visible(timeout=30_000)
+
+
+@pytest.mark.req("KP-1.2", "KP-2.2", "P-10.5")
+def test_a_position_is_chosen_on_a_map_and_the_venue_is_found_on_the_map_of_all(window_of):
+    window = window_of("venueops")
+    page = window.page
+    window.open("/venues/?code=KP000001")
+    page.locator("table.rows tbody th a").first.click()
+    name = page.locator("h1").inner_text().removesuffix("场所信息").strip()
+    page.get_by_role("link", name="编辑").click()
+    page.locator("[data-map-ready] canvas").click(position={"x": 300, "y": 100})
+    expect(page.locator("[name=longitude]")).to_have_value(re.compile(r"122\.\d+"))
+    expect(page.locator("[data-position-said]")).to_contain_text("在")
+    longitude = page.locator("[name=longitude]").input_value()
+    # GCJ-02 lies some hundred metres off.
+    page.locator("[data-position-pasted]").fill("122.47,35.26")
+    page.locator("[data-position-system]").select_option("GCJ-02")
+    page.get_by_role("button", name="换算并填入").click()
+    expect(page.locator("[name=longitude]")).to_have_value(re.compile(r"122\.46\d+"))
+    expect(page.locator("[data-position-said]")).to_contain_text("安平街道")
+    assert page.locator("[name=longitude]").input_value() != longitude
+    window.look()
+    page.get_by_role("button", name="保存").first.click()
+    expect(page.locator("[data-map-ready] .maplibregl-marker")).to_be_visible()
+    window.look()
+
+    window.open("/venue-map/")
+    expect(page.locator("[data-map-list] button")).to_have_count(1)
+    page.locator("[data-map-ready] canvas").click()  # it is in the middle
+    expect(page.locator("#map-card h2")).to_have_text(name)
+    assert "venue=" in page.url
+    page.get_by_label("预警").select_option(label="未设阈值")
+    window.look()
+    page.get_by_role("button", name="关闭").last.click()
+    expect(page.locator("#map-card")).to_be_hidden()
+
+
+@pytest.mark.req("KP-1.2")
+def test_without_webgl_the_map_page_says_so_and_lists_the_venues(window_of):
+    window = window_of("venueops")
+    page = window.page
+    page.add_init_script(
+        "const own = HTMLCanvasElement.prototype.getContext;"
+        "HTMLCanvasElement.prototype.getContext = function (kind, ...more) {"
+        " return kind.startsWith('webgl') ? null : own.call(this, kind, ...more); }"
+    )
+    window.open("/venue-map/")
+    expect(page.get_by_role("alert")).to_contain_text("不能绘制地图")
+    page.locator("[data-map-list] button").first.click()
+    expect(page.locator("#map-card h2")).to_be_visible()

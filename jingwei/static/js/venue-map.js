@@ -198,7 +198,7 @@ async function start() {
   const venue = all.find(({ id }) => String(id) === asked);
   if (venue) choose(venue, { move: true });
   form.addEventListener("change", filter);
-  root.dataset.ready = "";
+  map?.once("idle", () => (element.dataset.mapReady = ""));
 }
 
 start().catch(tell);
