@@ -1,9 +1,9 @@
 """From a Polars frame into a table by COPY, the fast way in for many rows."""
 
+import io
+
 import polars as pl
 from django.db import connection
-
-_BYTES_AT_ONCE = 1 << 20
 
 
 def copy_into(table: str, frame: pl.DataFrame):
@@ -12,16 +12,15 @@ def copy_into(table: str, frame: pl.DataFrame):
     Binary becomes bytea, a list of numbers an array, a Datetime with a zone timestamptz; null becomes NULL.
     """
     columns = ", ".join(connection.ops.quote_name(name) for name in frame.columns)
-    text = frame.select(_text(name, kind).alias(name) for name, kind in frame.schema.items()).write_csv(
-        include_header=False, null_value="", quote_style="non_numeric"
+    text = io.BytesIO()
+    frame.select(_text(name, kind).alias(name) for name, kind in frame.schema.items()).write_csv(
+        text, include_header=False, null_value="", quote_style="non_numeric"
     )
-    data = text.encode()
     # Django gives its own errors to what `execute` raises, but not to a copy.
     with connection.cursor() as cursor, connection.wrap_database_errors:
         target = connection.ops.quote_name(table)
         with cursor.copy(f"COPY {target} ({columns}) FROM STDIN (FORMAT csv, NULL '')") as copy:
-            for start in range(0, len(data), _BYTES_AT_ONCE):
-                copy.write(data[start : start + _BYTES_AT_ONCE])
+            copy.write(text.getbuffer())
 
 
 def _text(name, kind):

@@ -1,4 +1,4 @@
-# ruff: noqa: S608
+# ruff: noqa: S608, S610
 """One chunk of cleaned rows into a table, set by set (architecture §4, "many rows").
 
 `compare` says what a chunk would do, `merge` does it inside the transaction of its caller. An empty cell
@@ -110,10 +110,11 @@ class Table:
         """Ids for as many new rows."""
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT nextval(pg_get_serial_sequence(%s, %s)) FROM generate_series(1, %s)",
+                "SELECT array_agg(nextval(name)) "
+                "FROM CAST(pg_get_serial_sequence(%s, %s) AS regclass) AS name, generate_series(1, %s)",
                 [self.name, self.meta.pk.column, count],
             )
-            return [number for (number,) in cursor.fetchall()]
+            return cursor.fetchone()[0]
 
     def defaults(self, actor) -> dict[str, object]:
         """{column: value} of what a new row has besides the sheet's columns."""
@@ -262,8 +263,11 @@ def _visible(actor, sheet, ids):
     """Those of the ids that the actor may import into."""
     if actor.data_scope(f"{sheet.resource}.import").everything:
         return set(ids)
-    rows = sheet.model.objects.visible_to(actor, f"{sheet.resource}.import").filter(pk__in=ids)
-    return set(rows.values_list("pk", flat=True))
+    quote, meta = connection.ops.quote_name, sheet.model._meta
+    rows = sheet.model.objects.visible_to(actor, f"{sheet.resource}.import")
+    # As one array: an IN of twenty thousand takes longer to write than to answer.
+    chosen = f"{quote(meta.db_table)}.{quote(meta.pk.column)} = ANY(%s)"
+    return set(rows.extra(where=[chosen], params=[list(ids)]).values_list("pk", flat=True))
 
 
 def _refusals(sheet, rows, reason):
