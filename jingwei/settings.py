@@ -15,6 +15,8 @@ Environment:
                         Mercator), separated by spaces, the lowest layer first
     JINGWEI_TILES_SYSTEM  the coordinates these tiles are drawn in: WGS-84 (default, Tianditu too) or GCJ-02
     JINGWEI_TILES_CREDIT  what maps say about the source of the tiles, such as its approval number
+    JINGWEI_SITE        address under which the public reaches it, for the codes on posters
+                        (default: the first of JINGWEI_HOSTS)
     JINGWEI_TLS         1 when the site is behind a proxy that speaks HTTPS
     JINGWEI_TRUSTED_PROXY  addresses of proxies whose X-Forwarded-For is believed, separated by commas
 """
@@ -180,6 +182,11 @@ ALLOWED_HOSTS = [name for name in os.environ.get("JINGWEI_HOSTS", "").split(",")
     "localhost",
     "[::1]",
 ]
+JINGWEI_SITE = os.environ.get("JINGWEI_SITE", "").rstrip("/") or (
+    f"https://{ALLOWED_HOSTS[0]}"
+    if os.environ.get("JINGWEI_TLS") == "1"
+    else f"http://{ALLOWED_HOSTS[0]}:{os.environ.get('PORT', '8000')}"
+)
 if os.environ.get("JINGWEI_TLS") == "1":
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = 365 * 24 * 3600

@@ -128,6 +128,8 @@ class Verb:
     form: dict[str, Any] = field(default_factory=dict)
     offered: Callable[[Any], bool] = lambda row: True
     bulk: bool = True
+    # The action takes a list of all the rows at once and returns a file to download: (name, content).
+    gives_file: bool = False
     most: int = 0  # rows in one go, for a verb whose answer is shown once and kept nowhere; 0: any number
     danger: bool = False
     note: str = ""  # what it will do, said before it is done

@@ -1,6 +1,7 @@
 """The named verbs of a resource on one row, on chosen ones or on a whole result (P-5.1)."""
 
 import copy
+import mimetypes
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -8,9 +9,10 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.http import Http404, QueryDict
+from django.http import Http404, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.http import content_disposition_header
 
 from jingwei.base import audit
 from jingwei.base.resource import Verb
@@ -73,6 +75,8 @@ def _one(request, resource, verb, row, confirmed):
     form = verb_form(verb, confirmed)
     if form.is_valid():
         try:
+            if verb.gives_file:
+                return _file(request.actor, verb, [row], form.cleaned_data)
             said = _do(request.actor, verb, row, form.cleaned_data)
         except ValidationError as refusal:
             for name, errors in getattr(refusal, "error_dict", {None: refusal}).items():
@@ -96,6 +100,15 @@ def _do(actor, verb, row, values):
     if not verb.offered(row):
         raise ValidationError(f"“{row}”现在不能{verb.label}")
     return verb.action(actor, row, **values)
+
+
+def _file(actor, verb, rows, values):
+    """The file that the verb makes of all the rows."""
+    if barred := [f"“{row}”" for row in rows if not verb.offered(row)]:
+        raise ValidationError(f"{'、'.join(barred[:5])}{'等' * (len(barred) > 5)}现在不能{verb.label}")
+    name, content = verb.action(actor, rows, **values)
+    headers = {"Content-Disposition": content_disposition_header(True, name)}
+    return HttpResponse(content, content_type=mimetypes.guess_type(name)[0], headers=headers)
 
 
 # --- many rows --------------------------------------------------------------------------------------------
@@ -132,12 +145,18 @@ def _many(request, resource, verb, asked, confirmed):
     except ValidationError as problem:
         keys, refusal = [], "；".join(problem.messages)
     form = verb_form(verb, confirmed)
-    typed = len(keys) >= TYPED_FROM or (verb.danger and len(keys) > 1)
+    typed = not verb.gives_file and (len(keys) >= TYPED_FROM or (verb.danger and len(keys) > 1))
     if form.is_valid() and keys:
         if verb.most and len(keys) > verb.most:
             form.add_error(None, f"{verb.label}一次最多 {verb.most} 条，请分次办理")
         elif typed and asked.get("typed", "").strip() != str(len(keys)):
             form.add_error(None, f"请输入要办理的条数 {len(keys)} 以确认")
+        elif verb.gives_file:
+            rows = list(_rows(resource, request.actor, verb, keys))
+            try:
+                return _file(request.actor, verb, rows, form.cleaned_data)
+            except ValidationError as problem:
+                form.add_error(None, problem.messages)
         elif len(keys) > AT_ONCE:
             arguments = {"resource": resource.name, "verb": verb.name}
             # What was searched for and entered may be personal: the job keeps it sealed.

@@ -22,6 +22,7 @@ from jingwei.base.resource import (
 from jingwei.places import actions, pages
 from jingwei.places.forms import latitude_field, longitude_field
 from jingwei.places.models import Venue, VenueThreshold
+from jingwei.places.posters import MOST_POSTERS, print_posters
 from jingwei.places.sheets import ThresholdSheet, VenueSheet
 
 REASON = forms.CharField(label="事由", max_length=200, required=False)
@@ -68,6 +69,15 @@ class VenueResource(Resource):
     ]
     bulk_delete = False  # KP-1.3
     verbs = [
+        Verb(
+            "poster",
+            "打印海报",
+            print_posters,
+            gives_file=True,
+            most=MOST_POSTERS,
+            offered=lambda venue: not venue.archived,
+            note="每个场所一页 A4 的 PDF，上有扫码登记页的二维码。",
+        ),
         Verb(
             "archive",
             "归档",
