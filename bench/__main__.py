@@ -11,7 +11,7 @@ import tempfile
 from importlib import import_module
 from pathlib import Path
 
-MODULES = ["roster", "demo", "search", "statistics", "export", "lists", "scans", "tracing"]
+MODULES = ["roster", "demo", "search", "statistics", "export", "lists", "scans", "tracing", "entry"]
 RESULT = Path("var/bench.json")
 
 

@@ -22,6 +22,7 @@ from jingwei.people import resources as people
 from jingwei.people import sheets as people_sheets
 from jingwei.places import resources as places
 from jingwei.scans import actions as scans_actions
+from jingwei.scans import mobile as scans_mobile
 from jingwei.scans import pages as scans_pages
 from jingwei.scans import resources as scans
 from jingwei.scans import venue_map
@@ -69,6 +70,7 @@ PARAMETERS = [
     *people_sheets.PARAMETERS,
     *testing_sheets.PARAMETERS,
     *scans_actions.PARAMETERS,
+    *scans_mobile.PARAMETERS,
     *messages_actions.PARAMETERS,
     exchange_queries.INTERVAL,
     exchange_sources.TIMEOUT,

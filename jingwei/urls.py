@@ -7,6 +7,7 @@ from django.urls import include, path
 
 from jingwei.directory.api import menus
 from jingwei.messages.api import receive
+from jingwei.scans.mobile import scan_page
 
 
 @login_not_required
@@ -18,6 +19,7 @@ def health(request):
 
 
 urlpatterns = [
+    path("e/<str:token>/", scan_page),
     path("healthz", health),
     path("gateway/sms/", receive),
     path("gateway/oa/menus/", menus),

@@ -18,9 +18,17 @@ from tests.test_every_resource import SAMPLES, sample
 pytestmark = pytest.mark.django_db
 
 # What must answer without a session; a new one is written here on purpose.
-FOR_STRANGERS = {"register/", "healthz", "sign-in/", "gateway/sms/", "gateway/oa/menus/"}
+FOR_STRANGERS = {
+    "register/",
+    "healthz",
+    "sign-in/",
+    "sign-in/code/",
+    "gateway/sms/",
+    "gateway/oa/menus/",
+    "e/<str:token>/",
+}
 # One's own account and nothing else: open to every operator, whatever the grants.
-FOR_EVERY_OPERATOR = {"", "badges/", "jobs/", "password/", "appointment/", "sign-out/"}
+FOR_EVERY_OPERATOR = {"", "badges/", "jobs/", "password/", "second-factor/", "appointment/", "sign-out/"}
 RESOURCES = menu.resources()
 NO_FILE = "00000000-0000-0000-0000-000000000001"
 
@@ -48,6 +56,7 @@ def addresses(keys):
                 "<str:field>": references,
                 "<str:verb>": ["delete", *(verb.name for verb in resource.verbs)] if resource else [],
                 "<str:kind>": ["clean_files"],
+                "<str:token>": ["1-no-venues-page"],
                 "<str:pk>": [keys.get(name, "1")],
                 "<int:pk>": [keys.get(name, "1")],
                 "<uuid:pk>": [NO_FILE],

@@ -33,7 +33,9 @@ from jingwei import embedded
 from jingwei.base.crypto import create_key_ring
 from jingwei.cli.demo import ensure_base, ensure_demo
 
-WEB_THREADS = 4  # per process; more would only wait for the interpreter
+# Per process. Few may ask the database at a time, since more would only wait for the interpreter; entries at
+# venues wait together for one transaction, and the more of them, the more it stores (jingwei.scans.entries).
+WEB_THREADS, WEB_CONNECTIONS = 64, 4
 START_SECONDS = 60  # for the web to answer
 MARK = "JINGWEI_PART_OF"  # environment variable by which the parts of an instance are known
 
@@ -61,7 +63,7 @@ def run(options):
             stack.callback(server.stop)
         _prepare_data(options)
         _collect_static_files()
-        parts = [Part("web", _web_command(options)), Part("worker", _worker_command())]
+        parts = [Part("web", web_command(options)), Part("worker", _worker_command())]
         for part in parts:
             stack.callback(part.kill)
         for part in parts:
@@ -140,7 +142,8 @@ def _collect_static_files():
         stamp.write_text(digest.hexdigest())
 
 
-def _web_command(options):
+def web_command(options):
+    """The web server, as `up` starts it."""
     return [
         *[sys.executable, "-m", "granian", "jingwei.wsgi:application", "--interface", "wsgi", "--no-ws"],
         *["--host", options.host, "--port", str(options.port), "--workers", str(options.web)],
@@ -166,7 +169,7 @@ class Part:
         home = str(settings.JINGWEI_HOME)
         self.process = subprocess.Popen(
             self.command,
-            env=os.environ | {"JINGWEI_HOME": home, MARK: home, "JINGWEI_POOL": str(WEB_THREADS)},
+            env=os.environ | {"JINGWEI_HOME": home, MARK: home, "JINGWEI_POOL": str(WEB_CONNECTIONS)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
