@@ -83,8 +83,8 @@ def run_scheduled(timestamp, *, kind):
 schedule("clean-files", "清理过期文件", files.clean_up, "10 * * * *")
 schedule("clean-loads", "清理导入记录", imports.clean_up, "15 19 * * *")
 schedule("clean-jobs", "清理任务记录", jobs.clean_up, "20 19 * * *")
-schedule("oa-sync", "同步 OA 组织和人员", oa_actions.sync_all, "0 17 * * *")
-schedule("oa-changes", "同步 OA 的变动", oa_actions.sync_changes, "40 * * * *")
+schedule("oa-sync", "同步 OA 组织和人员", oa_actions.sync_all, "0 17 * * *", oa_actions.is_on)
+schedule("oa-changes", "同步 OA 的变动", oa_actions.sync_changes, "40 * * * *", oa_actions.is_on)
 
 
 @app.periodic(cron="* * * * * */10")

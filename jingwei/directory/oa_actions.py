@@ -93,9 +93,14 @@ def source() -> OaSource:
     return OaSource.objects.select_related("root").filter(pk=1).first() or OaSource(pk=1)
 
 
+def is_on() -> bool:
+    """Whether rows come from the OA."""
+    return source().enabled
+
+
 def owned(row) -> dict[str, str]:
     """{field: why it is not changed by hand} of an organisation or an account."""
-    if row.pk is None or not row.external_id or not source().enabled:
+    if row.pk is None or not row.external_id or not is_on():
         return {}
     return dict.fromkeys(OWNED[type(row)], "由 OA 同步，请在 OA 中修改；清空“外部编号”即与 OA 脱离")
 
@@ -447,7 +452,7 @@ def sync_changes(actor, job, report) -> dict:
 
 
 def _job(report, *, full):
-    if not source().enabled:
+    if not is_on():
         return {"message": "没有启用 OA 同步。"}
     plan = synchronise(report, full=full)
     said = [
