@@ -133,7 +133,7 @@ def _input_type(declared, question):
 
 def _choose(declared, texts, question):
     known = options_of(declared, question)
-    by_word = {label: value for value, label in known} | {value: value for value, _ in known}
+    by_word = {label: value for value, label in known} | {str(value): value for value, _ in known}
     chosen = []
     for text in texts:
         if text not in by_word:

@@ -28,6 +28,7 @@ from jingwei.scans.contacts import (
 from jingwei.scans.models import Contact, ContactSearch, Scan
 
 USUAL_MINUTES = 10
+ISO_DATE = forms.DateInput(format="%Y-%m-%d")
 
 
 # --- asking -----------------------------------------------------------------------------------------------
@@ -37,10 +38,8 @@ class SearchForm(forms.Form):
     """Whose contacts, when, how near. What is typed is posted, and stands in no address (P-4.1)."""
 
     number = forms.CharField(label="证件号码", max_length=40, help_text="按完整号码查找；结果和日志中打星号")
-    since = forms.DateField(label="开始日期", widget=forms.DateInput)
-    until = forms.DateField(
-        label="结束日期", widget=forms.DateInput, help_text=f"最多 {MOST_DAYS} 天，含首尾"
-    )
+    since = forms.DateField(label="开始日期", widget=ISO_DATE)
+    until = forms.DateField(label="结束日期", widget=ISO_DATE, help_text=f"最多 {MOST_DAYS} 天，含首尾")
     minutes = forms.IntegerField(
         label="相隔分钟",
         min_value=1,
@@ -48,10 +47,11 @@ class SearchForm(forms.Form):
         initial=USUAL_MINUTES,
         help_text="在同一场所先后相隔不超过多少分钟的扫码算相遇",
     )
-    second_ring = forms.BooleanField(
-        label="查二次接触",
-        required=False,
-        help_text=f"再查名次最前的 {FOLLOWED} 名接触者自首次相遇之后又遇到了谁",
+    second_ring = forms.TypedChoiceField(
+        label="查到哪一圈",
+        choices=[("1", "只查一次接触"), ("2", "一次接触和二次接触")],
+        coerce=lambda ring: ring == "2",
+        help_text=f"二次接触：名次最前的 {FOLLOWED} 名一次接触者，自首次与此人相遇之后又遇到的人",
     )
     reason = forms.CharField(label="事由", max_length=200, help_text="记入操作日志，如：确诊病例流调")
 
@@ -122,6 +122,7 @@ def show_contact(request, resource, pk):
         more = {"met": meetings_of(request.actor, contact)}
     except ValidationError as refusal:
         more = {"met": [], "problem": refusal.messages[0]}
+    more["opens_search"] = request.actor.may("contact-searches.view")
     return record_page(request, resource, contact, template="scans/contact.html", **more)
 
 
@@ -193,9 +194,14 @@ class ContactResource(Resource):
         "search",
     ]
     link = "name"
+    hidden = ["venues", "first_at"]
     sections = [
         ("接触者", ["name", "number", "phone"]),
-        ("相遇", ["ring", "place", "meetings", "nearest", "apart", "venues", "first_at", "last_at", "via"]),
+        (
+            "相遇",
+            [*("ring", "place", "meetings", "nearest", "apart", "venues"), *("first_at", "last_at", "via")],
+        ),
+        ("接触者查找", ["search"]),
     ]
     order = ["-search_id", "ring", "place", "pk"]
     filters = [Ref("search"), Choice("ring"), Between("meetings"), Exact("number"), Exact("phone")]
