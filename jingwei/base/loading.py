@@ -26,6 +26,7 @@ from django.utils import timezone
 
 from jingwei.base import audit, findings, merging, reading
 from jingwei.base.columns import Context
+from jingwei.base.indexes import filling
 from jingwei.base.models import Load, LoadChunk, LoadRow
 from jingwei.base.parameters import Parameter
 from jingwei.base.reading import ROW
@@ -224,7 +225,7 @@ def _store(actor, sheet, record, prepared, progress):
         stored += len(rows)
         progress(stored, prepared.rows)
 
-    with ThreadPoolExecutor(1) as sealing:
+    with filling(sheet.model, prepared.rows), ThreadPoolExecutor(1) as sealing:
         waiting = None
         for number, packed in enumerate(prepared.chunks):
             rows = _unpacked(packed)
