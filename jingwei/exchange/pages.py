@@ -55,11 +55,14 @@ def feed(request, resource, pk):
             return HttpResponse(status=204, headers={"HX-Refresh": "true"})
         return render(request, "exchange/_progress.html", {"job": job})
     sheet = pulled_sheets().get(row.sheet)
-    known = {column.name: column.heading for column in sheet.columns} if sheet else {}
+    ours = sheet.columns if sheet else []
+    # What a later pull has made good is not told any more.
+    failed = job and job.state == Job.FAILED and not (row.complete_at and row.complete_at > job.ended_at)
     more = {
         "job": job,
         "works": works,
-        "headings": [(known.get(name, name), theirs) for name, theirs in row.columns.items()],
+        "failed": failed and not row.error,
+        "headings": [(c.heading, row.columns[c.name]) for c in ours if c.name in row.columns],
         "minutes": INTERVAL.value(),
         "most": MOST_COUNTED,
     }
