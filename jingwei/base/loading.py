@@ -269,16 +269,27 @@ def _take_turn(sheet):
 def _store_events(actor, sheet, record, prepared, progress):
     """The same for events: what is there already is the same row again, whichever load brought it."""
     done = dict(record.chunks.values_list("number", "counts"))
+    sizes = range(0, len(prepared.chunks), sheet.together)
+    chunks = [prepared.chunks[start : start + sheet.together] for start in sizes]
     stored = 0
-    for number, packed in enumerate(prepared.chunks):
-        rows = _unpacked(packed)
-        if number not in done:
-            with transaction.atomic():
-                done[number] = _add_events(actor, sheet, record, rows)
-                LoadChunk.objects.create(load=record, number=number, counts=done[number])
-        stored += len(rows)
-        progress(stored, prepared.rows)
-    return [done[number] for number in range(len(prepared.chunks))]
+
+    def made_ready(number):
+        rows = pl.concat(map(_unpacked, chunks[number]))
+        return len(rows), None if number in done else sheet.ready(rows)
+
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(made_ready, 0) if chunks else None
+        for number in range(len(chunks)):
+            size, rows = coming.result()
+            if number + 1 < len(chunks):
+                coming = ahead.submit(made_ready, number + 1)
+            if number not in done:
+                with transaction.atomic():
+                    done[number] = _add_events(actor, sheet, record, rows)
+                    LoadChunk.objects.create(load=record, number=number, counts=done[number])
+            stored += size
+            progress(stored, prepared.rows)
+    return [done[number] for number in range(len(chunks))]
 
 
 def _add_events(actor, sheet, record, rows):
@@ -307,7 +318,7 @@ def take_rows(actor, sheet: Sheet, record: Load, raw: pl.DataFrame) -> dict:
         _merge_repetitions(sheet, same, good, [rows.select(same).hash_rows()])
         rows = _unpacked(good.chunks[0])
     if sheet.events:
-        counts = _add_events(actor, sheet, record, rows)
+        counts = _add_events(actor, sheet, record, sheet.ready(rows))
     else:
         table, placed = merging.Table(sheet), sheet.place(actor, rows)
         outcome = merging.compare(actor, table, placed.rows, record.mode)
@@ -518,7 +529,7 @@ def preview(
         with transaction.atomic():
             if sheet.events:  # what they would do is known by doing it
                 trial = Load.objects.create(sheet=sheet.name, resource=sheet.resource, mode=mode, today=today)
-                chunks.append(_add_events(actor, sheet, trial, rows))
+                chunks.append(_add_events(actor, sheet, trial, sheet.ready(rows)))
                 transaction.set_rollback(True)
             else:
                 placed = sheet.place(actor, rows)

@@ -70,10 +70,10 @@ class Table:
         # A rotation leaves numbers under several keys of the ring for a while.
         sealed = any(isinstance(key, SealedField) for key in keys)
         key_ids = provider().key_ids if sealed else [None]
-        arrays = [_array(pl.concat([rows[ROW]] * len(key_ids)))]
+        arrays = [as_array(pl.concat([rows[ROW]] * len(key_ids)))]
         for key in keys:
             stored = [as_stored(key, rows[key.name], key_id) for key_id in key_ids]
-            arrays.append(_array(pl.concat(stored)))
+            arrays.append(as_array(pl.concat(stored)))
         found = self._find("m", "", arrays, lock)
         if self.sheet.aliases:
             model, owner = self.sheet.aliases
@@ -89,7 +89,7 @@ class Table:
         quote = connection.ops.quote_name
         keys = [self.fields[name] for name in self.sheet.key]
         names = ", ".join(f"k{place}" for place in range(len(keys)))
-        kinds = ", ".join(f"{_ARRAY}::{key.db_type(connection)}[]" for key in keys)
+        kinds = ", ".join(f"{ARRAY}::{key.db_type(connection)}[]" for key in keys)
         equals = ["IS NOT DISTINCT FROM" if key.null else "=" for key in keys]
         columns = [f"{keyed}.{quote(key.column)}" for key in keys]
         same = " AND ".join(f"{columns[at]} {equals[at]} k{at}" for at in range(len(keys)))
@@ -100,7 +100,7 @@ class Table:
             cursor.execute(
                 f"SELECT k.row, m.{self.pk}, {fetched} "
                 f"FROM {self.name} m {join} "
-                f"JOIN unnest({_ARRAY}::int[], {kinds}) AS k(row, {names}) ON {same} "
+                f"JOIN unnest({ARRAY}::int[], {kinds}) AS k(row, {names}) ON {same} "
                 f"ORDER BY 2 {'FOR UPDATE OF m' if lock else ''}",
                 arrays,
             )
@@ -125,12 +125,15 @@ class Table:
 
 # Arrays go in as one text, which is many times faster than element by element. The separators are control
 # characters, which no cleaned text contains.
-_ARRAY = "string_to_array(%s, chr(31), chr(30))"
+ARRAY = "string_to_array(%s, chr(31), chr(30))"
 
 
-def _array(values: pl.Series) -> str:
+def as_array(values: pl.Series) -> str:
+    """The parameter of an ARRAY; null is NULL."""
     if values.dtype == pl.Binary:
         values = "\\x" + values.bin.encode("hex")
+    if isinstance(values.dtype, pl.Datetime) and values.dtype.time_zone:
+        values = values.dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%d %H:%M:%S%.6f+00")
     return values.cast(pl.String).fill_null(chr(30)).str.join(chr(31)).item()
 
 

@@ -99,6 +99,7 @@ class Sheet:
     elsewhere = "这条记录已在其他辖区登记，不能在此导入"  # refusal of a row that exists outside the scope
     save = None  # function (actor, obj, *, values): rows go in one by one, by the rules of the form
     events = False  # rows are events: `store` adds those that are not there yet
+    together = 1  # chunks of events that one transaction stores
     parent = ""  # a foreign key whose rows show what hangs on them; `roll_up` brings them up to date
     aside = ""  # the resource that lists the people `keep_aside` kept
     turns: Any = None  # a model that loads change besides: they take turns with those that load it
@@ -119,6 +120,14 @@ class Sheet:
     def conflicts(self) -> list[str]:
         """Sentences for the import page: which of two differing values wins (CL-6.3)."""
         return ["空单元格不会清除已有内容。"]
+
+    def ready(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Cleaned events as `place` and `store` want them, with as many rows in the same order.
+
+        For what takes time: it is done in a thread of its own, while the rows before are stored. It must not
+        ask the database.
+        """
+        return rows
 
     def place(self, actor: Actor, rows: pl.DataFrame) -> Placed:
         """Find whose the cleaned rows of a chunk are. Called in a transaction."""

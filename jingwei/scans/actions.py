@@ -15,7 +15,7 @@ from jingwei.base import audit, codes
 from jingwei.base.access import platform_actor
 from jingwei.base.copying import copy_into
 from jingwei.base.crypto import mac_numbers
-from jingwei.base.merging import ZONE, as_stored
+from jingwei.base.merging import ARRAY, ZONE, as_array, as_stored
 from jingwei.base.parameters import Parameter
 from jingwei.base.partitions import ensure_months, months_of
 from jingwei.exchange.queries import require_open
@@ -50,41 +50,31 @@ COLUMNS = (
 
 # --- loading ----------------------------------------------------------------------------------------------
 
-# What of `arriving` is there already: each row one look-up in the index of its month.
-KNOWN = "SELECT place FROM arriving JOIN scans_scan USING (venue_code, collected_at, digest)"
+# What of these keys is there already: each one look-up in the index of its month.
+KNOWN = f"""
+SELECT place
+FROM unnest({ARRAY}, {ARRAY}::timestamptz[], {ARRAY}::bigint[]) WITH ORDINALITY
+    AS arriving (venue_code, collected_at, digest, place)
+JOIN scans_scan USING (venue_code, collected_at, digest)
+"""
 
-COUNT = """
+COUNT = f"""
 INSERT INTO places_venueday AS footfall (venue_code, day, count)
-SELECT venue_code, day, count FROM arriving ORDER BY venue_code, day
+SELECT * FROM unnest({ARRAY}, {ARRAY}::date[], {ARRAY}::int[])
 ON CONFLICT (venue_code, day) DO UPDATE SET count = footfall.count + excluded.count
 """
 
 
-@transaction.atomic
 def store_scans(actor, rows: pl.DataFrame, at) -> int:
     """Keep the scans that are not there yet and count them on their days; returns how many these were.
 
     `rows` has `COLUMNS` in clear, `collected_at` naive in the platform's time zone; `at` is when they came.
     """
-    if rows.is_empty():
-        return 0
-    scans = _sealed(rows).with_columns(importer=pl.lit(actor.name[:80]), imported_at=pl.lit(at))
-    scans = scans.unique(KEY, keep="first", maintain_order=True)
-    with connection.cursor() as cursor:
-        _alone(cursor)
-        for month in rows["collected_at"].dt.truncate("1mo").unique():
-            ensure_months(TABLE, month, month)
-        scans = _new(cursor, scans)
-        copy_into(TABLE, scans)
-        local = pl.col("collected_at").dt.convert_time_zone(ZONE)
-        counts = scans.group_by("venue_code", day=local.dt.date()).len("count")
-        _arrive(cursor, counts, "SELECT venue_code, day, count FROM places_venueday")
-        cursor.execute(COUNT)
-    return len(scans)
+    return store_sealed(actor, sealed(rows), at)
 
 
-def _sealed(rows):
-    """The rows as they are kept, with their digests."""
+def sealed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Scans as `store_sealed` keeps them, with their digests; the database is not asked."""
     texts = [rows[name].cast(pl.String).fill_null("") for name in COLUMNS]
     rows_as_text = pl.select(pl.concat_str(texts, separator="\x1f")).to_series()
     digests = mac_numbers("scans.row", [text.encode() for text in rows_as_text], bits=64)
@@ -92,26 +82,35 @@ def _sealed(rows):
     return pl.DataFrame([*kept, pl.Series("digest", digests, dtype=pl.Int64)])
 
 
-def _new(cursor, scans):
-    """Those of the scans that are not there yet. Nobody else writes meanwhile."""
+@transaction.atomic
+def store_sealed(actor, scans: pl.DataFrame, at) -> int:
+    """The same for scans that are `sealed` already."""
+    if scans.is_empty():
+        return 0
+    scans = scans.unique(KEY, keep="first", maintain_order=True)
+    with connection.cursor() as cursor:
+        _alone(cursor)
+        days = scans.select("venue_code", day=pl.col("collected_at").dt.convert_time_zone(ZONE).dt.date())
+        for month in days["day"].dt.truncate("1mo").unique():
+            ensure_months(TABLE, month, month)
+        known = _known(cursor, scans)
+        scans, days = (frame.filter(~known) for frame in (scans, days))
+        copy_into(TABLE, scans.with_columns(importer=pl.lit(actor.name[:80]), imported_at=pl.lit(at)))
+        counts = days.group_by("venue_code", "day").len().sort("venue_code", "day")
+        cursor.execute(COUNT, [as_array(column) for column in counts])
+    return len(scans)
+
+
+def _known(cursor, scans):
+    """Boolean: scans that are there already. Nobody else writes meanwhile."""
     first, last = scans["collected_at"].min(), scans["collected_at"].max()
-    if not Scan.objects.filter(collected_at__range=(first, last)).exists():
-        return scans
-    keys = scans.select(KEY).with_row_index("place")
-    _arrive(cursor, keys, "SELECT 0 AS place, venue_code, collected_at, digest FROM scans_scan")
-    cursor.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
-    cursor.execute(KNOWN)
-    known = pl.Series([place for (place,) in cursor.fetchall()], dtype=pl.UInt32)
-    cursor.execute("SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on")
-    return scans.with_row_index("place").filter(~pl.col("place").is_in(known.implode())).drop("place")
-
-
-def _arrive(cursor, rows, like):
-    """Have the rows in a table `arriving` with the columns of the query `like`, for this transaction."""
-    cursor.execute(
-        f"DROP TABLE IF EXISTS arriving; CREATE TEMP TABLE arriving ON COMMIT DROP AS {like} LIMIT 0"
-    )
-    copy_into("arriving", rows)
+    places = []
+    if Scan.objects.filter(collected_at__range=(first, last)).exists():
+        cursor.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
+        cursor.execute(KNOWN, [as_array(scans[name]) for name in KEY])
+        places = [place - 1 for (place,) in cursor.fetchall()]
+        cursor.execute("SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on")
+    return pl.int_range(len(scans), eager=True).is_in(places)
 
 
 def _alone(cursor):

@@ -10,14 +10,30 @@ from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.utils import timezone
 
-from jingwei.base.access import NO_ROWS, Rows, Scope
+from jingwei.base.access import NO_ROWS, NO_SCOPE, Rows, Scope
 from jingwei.base.fields import SealedField
 from jingwei.base.models import Record
+from jingwei.directory.models import Organisation
 from jingwei.places.models import CODE_LENGTH, Venue
 
-# By these single texts scans are looked for (KP-4.1).
-FOUND_BY = ("number", "phone", "name", "kind", "street", "result", "test_result", "health_code")
+# By these single texts scans are looked for, and by what is known of their venues (KP-4.1).
+FOUND_BY = ("number", "phone", "name", "result", "test_result", "health_code")
 CELL = 500  # characters; a longer cell is nothing that was scanned
+
+
+@dataclass(frozen=True)
+class OfRegulators(Scope):
+    """Rows of the venues that the organisations within reach regulate.
+
+    They are named by their ids: how many venues each has the database knows, of their paths it knows nothing,
+    and among hundreds of millions of rows it has to know where to begin.
+    """
+
+    def within(self, reach):
+        if reach == NO_SCOPE or reach.everything:
+            return super().within(reach)
+        regulators = Organisation.objects.filter(super().within(reach))
+        return Q(venue__regulator__in=list(regulators.values_list("pk", flat=True)))
 
 
 class Scan(models.Model):
@@ -75,7 +91,7 @@ class Scan(models.Model):
     )
 
     objects = Rows.as_manager()
-    scope = Scope(organisation="venue__regulator__path")
+    scope = OfRegulators(organisation="path")
     internal = ("pk", "digest", "venue")
 
     class Meta:

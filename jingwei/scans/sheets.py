@@ -10,7 +10,7 @@ from jingwei.base.sheets import Sheet, SheetColumn, Stored
 from jingwei.exchange.queries import why_closed
 from jingwei.kit.column import Cleaned
 from jingwei.places.models import CODE_LENGTH
-from jingwei.scans.actions import late_data, store_scans
+from jingwei.scans.actions import late_data, sealed, store_sealed
 from jingwei.scans.models import CELL, Scan
 from jingwei.scans.queries import newest
 
@@ -40,6 +40,7 @@ class ScanSheet(Sheet):
     resource = "scans"
     model = Scan
     events = True
+    together = 20  # a venue's counters change once for all its scans of a transaction
     pulled = True
     columns = [
         SheetColumn("venue_code", "公共场所ID", Text(CODE_LENGTH), ["场所ID", "场所编号"], required=True),
@@ -61,8 +62,11 @@ class ScanSheet(Sheet):
     notes = ["省平台导出的内容原样存入；同一行再次导入会被认出，不重复计数。"]
     example = {"venue_code": "KP000001", "venue_name": "示例超市", "collected_at": "2026-03-01 09:30:00"}
 
+    def ready(self, rows):
+        return sealed(rows)
+
     def store(self, actor, rows, record):
-        added = store_scans(actor, rows, record.created_at)
+        added = store_sealed(actor, rows, record.created_at)
         return Stored(added, same=len(rows) - added)
 
     def closed(self):

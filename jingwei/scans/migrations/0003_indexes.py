@@ -42,14 +42,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='scan',
-            index=models.Index(fields=['kind'], name='scans_by_kind'),
-        ),
-        migrations.AddIndex(
-            model_name='scan',
-            index=models.Index(fields=['street'], name='scans_by_street'),
-        ),
-        migrations.AddIndex(
-            model_name='scan',
             index=models.Index(fields=['result'], name='scans_by_result'),
         ),
         migrations.AddIndex(

@@ -1,18 +1,21 @@
 """Scans are kept as they came, counted on their days, and deleted for good (KP-3, KP-4, KP-5)."""
 
 import csv
-from datetime import date, datetime
+from contextlib import suppress
+from datetime import date, datetime, timedelta
 from random import Random
+from threading import Event, Thread
 
 import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connection
 from django.utils import timezone
 
-from jingwei.base import loading
+from jingwei.base import loading, reading
 from jingwei.base.models import Job, LogEntry
 from jingwei.desk import jobs, tasks
 from jingwei.desk.lists import key_text
+from jingwei.directory.actors import actor_of_login
 from jingwei.places.models import ChangedVenue, Venue, VenueDay, VenueThreshold
 from jingwei.places.queries import scans_of, with_scans
 from jingwei.places.samples import venue
@@ -24,14 +27,16 @@ from jingwei.scans.actions import (
     compare_venues,
     count_scans,
     erase_scans,
+    receive_alert,
     recount,
 )
 from jingwei.scans.evaluation import evaluate
-from jingwei.scans.models import Alert, Scan
+from jingwei.scans.models import Alert, Evaluation, Scan
 from jingwei.scans.samples import scan
 from jingwei.scans.sheets import ScanSheet
 
 pytestmark = pytest.mark.django_db
+TIMES = ["00:00:00", "12:30:00", "23:59:59"]
 HEADINGS = ["公共场所ID", "公共场所", "被采集人身份证", "被采集人", "联系电话", "采集时间"]
 
 
@@ -147,7 +152,7 @@ def test_after_any_loads_and_deletions_the_counters_are_what_a_recount_gives(loa
                 f"人{step}{n}",
                 "",
                 f"2026-{chance.choice(['09', '10', '11'])}-"
-                f"{chance.randrange(1, 29):02d} {chance.choice(['00:00:00', '12:30:00', '23:59:59'])}",
+                f"{chance.randrange(1, 29):02d} {chance.choice(TIMES)}",
             ]
             for n in range(40)
         ]
@@ -275,16 +280,20 @@ def test_scans_belong_to_the_regulator_of_their_venue(venueops, regulator, regul
     [
         ("number", "990101198001010030"),
         ("phone", "16000000001"),
-        ("street", "安平街道"),
+        ("venue__street", "安平街道"),
         ("result", "正常"),
         ("health_code", "绿码"),
-        ("kind", "超市"),
+        ("venue__kind", "超市"),
+        ("venue__name", "样例超市"),
+        ("name", "林样例一"),
+        ("venue_code", "Q1"),
         ("collected_at__from", "2026-11-01"),
     ],
 )
 def test_scans_are_found_by_every_condition(venueops, name, value):
-    made = scan(collected_at=datetime(2026, 11, 1, 9, 30))
+    made = scan(venue(code="Q1"), name="林样例一", collected_at=datetime(2026, 11, 1, 9, 30))
     scan(
+        venue(name="别的地方", street="万福镇", kind="2"),
         number="x",
         phone="y",
         street="z",
@@ -364,4 +373,69 @@ def test_the_months_deleted_and_the_late_ones_change_the_alerts_of_their_venues_
     # The oldest month goes: of days before the first scan of all nothing is known.
     erase_scans(venueops.actor, Chosen(COLLECTED, at("2026-08-01"), at("2026-09-01")), expected=62)
     assert not Alert.objects.filter(withdrawn_at=None).exists()
+    assert counts() == recounted()
+
+
+@pytest.mark.req("KP-6.3", "KP-3.1")
+def test_a_late_file_over_a_year_leaves_the_alerts_that_an_evaluation_of_all_days_gives(load, venueops):
+    chance = Random(11)
+    places = [venue() for _ in range(4)]
+    days = [date(2025, 11, 1) + timedelta(days=n) for n in range(365)]
+    for place, (low, high) in zip(places, [(1, None), (2, 3), (None, 1), (1, 4)], strict=True):
+        VenueThreshold.objects.create(venue=place, low=low, high=high, from_day=days[0])
+        VenueThreshold.objects.create(venue=place, low=1, high=2, from_day=chance.choice(days))
+
+    def scans(share, name):
+        for place in places:
+            for day in days:
+                for number in range(chance.choice([0, 0, 1, 2, 5]) if chance.random() < share else 0):
+                    yield [place.code, "", "", f"{name}{number}", "", f"{day} {chance.choice(TIMES)}"]
+
+    load(*scans(0.7, "甲"), *[["S1", "", "", "最早", "", f"{days[0]} 00:00:00"]])
+    evaluate(NIGHT, days[-1])
+    alert = Alert.objects.order_by("first_day")[1]
+    receive_alert(actor_of_login("regulator"), alert)
+    load(*scans(0.1, "乙"))
+    erase_scans(
+        venueops.actor,
+        (chosen := Chosen(COLLECTED, at("2026-03-01"), at("2026-05-03"))),
+        expected=Scan.objects.filter(chosen.condition).count(),
+    )
+    assert counts() == recounted()
+
+    def standing():
+        kept = Alert.objects.filter(withdrawn_at=None)
+        return set(kept.values_list("venue", "reason", "first_day", "last_day", "outdated"))
+
+    found = standing()
+    Alert.objects.filter(received_at=None).delete()
+    Evaluation.objects.all().delete()
+    evaluate(NIGHT, days[-1])
+    assert standing() == found and len(found) > 20
+
+
+@pytest.mark.req("KP-3.3")
+@pytest.mark.django_db(transaction=True)
+def test_deleting_while_an_import_runs_leaves_counters_that_a_recount_confirms(load, venueops, monkeypatch):
+    monkeypatch.setattr(reading, "ROWS_AT_ONCE", 40)
+    monkeypatch.setattr(ScanSheet, "together", 1)
+    rows = [
+        ["S1", "", "", f"人{n}", "", f"2026-{9 + n % 3:02d}-{1 + n % 28:02d} 12:00:00"] for n in range(600)
+    ]
+    actor, ended, erased = venueops.actor, Event(), []
+
+    def erase():
+        chosen = Chosen(COLLECTED, at("2026-09-01"), at("2026-10-15"))
+        while not ended.is_set():
+            with suppress(ValidationError):  # more have come since they were counted
+                erased.append(erase_scans(actor, chosen, expected=count_scans(actor, chosen)))
+        connection.close()
+
+    other = Thread(target=erase)
+    other.start()
+    outcome = load(*rows).counts
+    ended.set()
+    other.join()
+    assert outcome["added"] == 600 and sum(erased) > 0
+    assert Scan.objects.count() == 600 - sum(erased)
     assert counts() == recounted()
