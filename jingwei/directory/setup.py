@@ -175,7 +175,21 @@ class ShippedRole:
     note: str
 
 
+# What of the short messages is everybody's work. Their templates are the manager's, and so is the release of
+# a group sending: whoever releases is a second person, who answers for more than who sends (P-7.4).
+SENDS = {
+    "sms-send": {"send"},
+    "sms-templates": {"view"},
+    "sms-messages": {"view", "resend", "settle", "cancel"},
+    "sms-batches": {"view", "cancel"},
+    "sms-replies": {"view"},
+    "sms-outbox": {"view"},
+}
+
+
 def _operator(resource, action):
+    if resource in SENDS:
+        return action in SENDS[resource]
     return _is_everyones(resource) or (resource in rules.LOOK_UP and action == "view")
 
 
@@ -209,7 +223,7 @@ def _is_everyones(resource):
 
 
 def _reader(resource, action):
-    return action in ("view", "statistics") and _operator(resource, action)
+    return action in ("view", "statistics") and resource not in SENDS and _operator(resource, action)
 
 
 def _own_office(resource, action):

@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 CLAIM = timedelta(minutes=10)  # longer than any gateway session spends on what it claimed at once
 SESSION_SECONDS = 50  # a session ends before the timetable begins the next
+OVERDUE = timedelta(minutes=5)
 BUSY_SECONDS = 1  # to a gateway that asks for patience
 LOCK = 0x534D53  # key of the advisory lock of whoever has a session
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(minutes=30)
@@ -81,9 +82,19 @@ def no_other_session():
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
 
 
-def deliver(gateway: Gateway):
-    """Hand over what is due, in order, and take in receipts and replies. A gateway that is down delays it."""
+def overdue():
+    """Messages that should have been handed over some minutes ago."""
+    since = timezone.now() - OVERDUE
+    return SmsMessage.objects.filter(state=WAITING, not_before__lt=since).exclude(retry_at__gte=since)
+
+
+def deliver(gateway: Gateway) -> int:
+    """Hand over what is due, in order, and take in receipts and replies; how many were handed over.
+
+    A gateway that is down delays it.
+    """
     settle_lost_claims(gateway)
+    number = 0
     end = time.monotonic() + SESSION_SECONDS
 
     def take(news):
@@ -97,6 +108,7 @@ def deliver(gateway: Gateway):
                 while time.monotonic() < end and (batch := claim(gateway)):
                     _hand_over(gateway, session, batch)
                     handed_over = True
+                    number += len(batch)
                 # Meanwhile more may be asked for, by an answer among others.
                 session.listen()
         settle_receipts(gateway)
@@ -106,6 +118,7 @@ def deliver(gateway: Gateway):
             log.warning("SMS gateway %s is down: %s", gateway.name, error)
     else:
         Outage.objects.filter(gateway=gateway.name).delete()
+    return number
 
 
 def _hand_over(gateway, session, batch):

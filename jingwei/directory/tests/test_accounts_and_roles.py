@@ -1,6 +1,9 @@
 """Who may make accounts, give roles and change what others may do (P-1.4, P-1.5, P-1.8)."""
 
+from importlib import import_module
+
 import pytest
+from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
@@ -336,3 +339,30 @@ def test_passwords_of_a_batch_are_told_once_and_kept_nowhere(secadmin, district,
         assert operator.check_password(password)
         assert password not in str(list(LogEntry.objects.values()))
     assert told[0] in page.content.decode().replace("&#x27;", "'")
+
+
+@pytest.mark.req("P-7.4", "P-1.5")
+def test_who_sends_short_messages_does_not_release_them(district, town, village, venueops, regulator):
+    for persona in (town, village):
+        assert persona.actor.may("sms-send.send") and persona.actor.may("sms-messages.view")
+        for permission in ("sms-batches.release", "sms-templates.change", "sms-messages.clear"):
+            assert not persona.actor.may(permission)
+    assert district.actor.may("sms-batches.release")
+    for persona in (venueops, regulator):
+        assert not [permission for permission in persona.actor.grants if permission.startswith("sms-")]
+
+
+@pytest.mark.req("P-7.4")
+def test_roles_made_before_lose_what_is_not_their_work_unless_somebody_has_chosen():
+    narrow = import_module("jingwei.directory.migrations.0005_rights_to_send")
+    own = ["people.view"]
+    Role.objects.filter(name="村社区操作员").update(permissions=[*own, *sorted(narrow.ALL)])
+    Role.objects.filter(name="乡镇街道操作员").update(permissions=[*own, "sms-batches.release"])
+    Role.objects.filter(name="领导查阅").update(permissions=[*own, *sorted(narrow.READ)])
+    Role.objects.filter(name="区级管理员").update(permissions=[*own, *sorted(narrow.ALL)])
+    narrow.narrow(apps, None)
+    held = {role.name: set(role.permissions) for role in Role.objects.all()}
+    assert held["村社区操作员"] == {*own, *narrow.KEPT}
+    assert held["乡镇街道操作员"] == {*own, "sms-batches.release"}
+    assert held["领导查阅"] == set(own)
+    assert held["区级管理员"] == {*own, *narrow.ALL}

@@ -16,6 +16,9 @@ from django.db import connection
 from django.utils import timezone
 
 from jingwei.base.access import platform_actor
+from jingwei.base.models import Job
+from jingwei.desk import jobs
+from jingwei.desk.tasks import KINDS, run_scheduled
 from jingwei.messages import actions, delivery, tasks
 from jingwei.messages.gateways import REFUSED, Answer, Receipt, Reply
 from jingwei.messages.gateways.cmpp import CmppGateway
@@ -103,6 +106,30 @@ def test_a_gateway_that_was_down_for_hours_gets_everything_in_order_and_once(sta
     assert standin.texts("13800000000") == ["第0条", "第2条", "第4条"]
     assert standin.texts("13800000001") == ["第1条", "第3条", "第5条"]
     assert not Outage.objects.exists()
+
+
+@pytest.mark.req("P-7.4", "P-6.3")
+def test_what_waits_too_long_stands_in_the_job_centre_and_is_sent_at_a_click(sysadmin, monkeypatch):
+    send("刚才")
+    SmsMessage.objects.update(not_before=timezone.now() - delivery.OVERDUE / 2)
+    run_scheduled(timestamp=0, kind="sms-overdue")
+    assert not Job.objects.exists()
+    SmsMessage.objects.update(not_before=timezone.now() - delivery.OVERDUE * 2)
+    run_scheduled(timestamp=0, kind="sms-overdue")
+    assert Job.objects.get().label == "发送短信"
+    assert "发送短信" in sysadmin.client.get("/jobs-of-all/").content.decode()
+    assert sysadmin.client.post("/jobs-of-all/run/sms-overdue/").status_code == 302
+    kinds = {name: kind.work for name, kind in KINDS.items()}
+    with HttpStandIn() as server:
+        monkeypatch.setattr("jingwei.messages.tasks.chosen_gateway", lambda: http(server))
+        for down in (True, False):
+            server.down = down
+            time_passes()
+            jobs.run(kinds, Job.objects.filter(state=Job.WAITING).order_by("pk").first().pk)
+        assert server.texts() == ["刚才"]
+    failed, done = Job.objects.order_by("pk")
+    assert (failed.state, done.state) == (Job.FAILED, Job.DONE)
+    assert "短信仍在等待" in failed.message and done.message == "已提交 1 条短信。"
 
 
 @pytest.mark.req("P-7.3")
