@@ -229,7 +229,12 @@ def _days_of_all(last, first, through):
     return (min(since for since, _ in spans), max(until for _, until in spans)) if spans else (None, None)
 
 
+def has_late_changes() -> bool:
+    """Whether anything has changed of the days that were evaluated."""
+    last = Evaluation.objects.first()
+    return last is not None and ChangedVenue.objects.filter(first_day__lte=last.day).exists()
+
+
 def reevaluate(actor) -> Outcome:
     """Evaluate again what late data touch, as far as the nights have come; nothing before the first night."""
-    last = Evaluation.objects.first()
-    return evaluate(actor, last.day) if last and ChangedVenue.objects.exists() else Outcome()
+    return evaluate(actor, Evaluation.objects.first().day) if has_late_changes() else Outcome()

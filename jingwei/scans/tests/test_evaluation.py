@@ -9,10 +9,12 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jingwei.base import loading
 from jingwei.base.models import LogEntry
 from jingwei.places.models import ChangedVenue, Venue, VenueDay, VenueThreshold
+from jingwei.places.sheets import ThresholdSheet
 from jingwei.scans.actions import NIGHT
-from jingwei.scans.evaluation import ALERT_DAYS, evaluate, reevaluate
+from jingwei.scans.evaluation import ALERT_DAYS, evaluate, has_late_changes, reevaluate
 from jingwei.scans.models import HIGH, LOW, Alert, Evaluation
 
 pytestmark = pytest.mark.django_db
@@ -175,3 +177,25 @@ def test_an_evaluation_leaves_no_table_behind():
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('windows'), to_regclass('breaches'), to_regclass('evaluating')")
         assert cursor.fetchone() == (None, None, None)
+
+
+@pytest.mark.req("KP-2.1", "KP-6.3", "P-5.3")
+def test_thresholds_that_an_import_brings_and_its_undoing_takes_away_change_the_alerts_they_touch(
+    venueops, tmp_path
+):
+    place, other = venue(), venue((0, 1, None))
+    for number in range(14):
+        scanned(place, number, 3)
+        scanned(other, number, 1)
+    evaluate(NIGHT, day(13))
+    assert not has_late_changes()
+    path = tmp_path / "阈值.csv"
+    path.write_text(f"公共场所ID,最小值,最大值,生效日期\n{place.code},4,,{day(3)}\n")
+    load = loading.load(venueops.actor, ThresholdSheet(), path)
+    assert load.counts["added"] == 1 and has_late_changes()
+    reevaluate(NIGHT)
+    assert standing() == [(3, 9, LOW)]
+    loading.undo(venueops.actor, ThresholdSheet(), load)
+    assert has_late_changes()
+    assert str(reevaluate(NIGHT)) == "新预警 0 条，撤回 1 条，标记与数据不符 0 条"
+    assert standing() == [] and not has_late_changes()
