@@ -4,6 +4,7 @@ They are scans like those of the province, kept by the same statement. A scan of
 not the second: who taps twice has come in once.
 """
 
+import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock, Semaphore
@@ -23,6 +24,7 @@ from jingwei.scans.models import Scan
 
 PERSONS = platform_actor("本人扫码登记")
 MOST = 500  # entries of one transaction
+GATHER_SECONDS = 0.02  # fifty entries cost a transaction no more than one: it waits for those just behind
 
 
 class EntrySheet(Sheet):
@@ -81,6 +83,7 @@ def record(entry: Entry):
     if not first:
         entry.called.acquire()
     if not entry.is_settled:
+        time.sleep(GATHER_SECONDS)
         with _turn:
             batch = _waiting[:MOST]
             del _waiting[:MOST]
