@@ -1,6 +1,7 @@
 """From a Polars frame into a table by COPY, the fast way in for many rows."""
 
 import io
+from collections.abc import Sequence
 
 import polars as pl
 from django.db import connection
@@ -11,16 +12,25 @@ def copy_into(table: str, frame: pl.DataFrame):
 
     Binary becomes bytea, a list of numbers an array, a Datetime with a zone timestamptz; null becomes NULL.
     """
-    columns = ", ".join(connection.ops.quote_name(name) for name in frame.columns)
+    copy_text(table, frame.columns, as_text(frame))
+
+
+def as_text(frame: pl.DataFrame) -> memoryview:
+    """The rows of a frame as `copy_text` takes them."""
     text = io.BytesIO()
     frame.select(_text(name, kind).alias(name) for name, kind in frame.schema.items()).write_csv(
         text, include_header=False, null_value="", quote_style="non_numeric"
     )
+    return text.getbuffer()
+
+
+def copy_text(table: str, columns: Sequence[str], text: memoryview):
+    """Append rows that `as_text` has made."""
+    target, *names = map(connection.ops.quote_name, (table, *columns))
     # Django gives its own errors to what `execute` raises, but not to a copy.
     with connection.cursor() as cursor, connection.wrap_database_errors:
-        target = connection.ops.quote_name(table)
-        with cursor.copy(f"COPY {target} ({columns}) FROM STDIN (FORMAT csv, NULL '')") as copy:
-            copy.write(text.getbuffer())
+        with cursor.copy(f"COPY {target} ({', '.join(names)}) FROM STDIN (FORMAT csv, NULL '')") as copy:
+            copy.write(text)
 
 
 def _text(name, kind):

@@ -10,7 +10,7 @@ import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from datetime import time as clock
@@ -207,41 +207,46 @@ def _tell_again(actor, sheet, path, record, progress):
 
 
 def _store(actor, sheet, record, prepared, progress):
-    """The counts of every chunk, those stored before a kill included.
-
-    While the database stores one chunk, the next one is sealed in another thread.
-    """
+    """The counts of every chunk, those stored before a kill included."""
     if sheet.events:
         return _store_events(actor, sheet, record, prepared, progress)
     table = merging.Table(sheet)
     done = dict(record.chunks.values_list("number", "counts"))
-    stored = 0
+    stored = sum(len(_unpacked(prepared.chunks[number])) for number in done)
 
-    def store(number, rows, placed, outcome, added):
-        nonlocal stored
-        with transaction.atomic():
-            done[number] = _merge_chunk(actor, table, record, rows, placed, outcome, added and added.result())
-            LoadChunk.objects.create(load=record, number=number, counts=done[number])
-        stored += len(rows)
-        progress(stored, prepared.rows)
-
-    with filling(sheet.model, prepared.rows), ThreadPoolExecutor(1) as sealing:
-        waiting = None
+    def compared():
         for number, packed in enumerate(prepared.chunks):
-            rows = _unpacked(packed)
-            if number in done:
-                stored += len(rows)
-                continue
+            if number not in done:
+                rows = _unpacked(packed)
+                with transaction.atomic():
+                    placed = sheet.place(actor, rows)
+                    outcome = merging.compare(actor, table, placed.rows, record.mode)
+                added = None if sheet.save else merging.additions(actor, table, outcome.added)
+                yield number, rows, placed, outcome, added
+
+    # Another connection would not see what a transaction that spans all chunks has stored.
+    chunks = compared() if connection.in_atomic_block else _ahead(compared())
+    with filling(sheet.model, prepared.rows), closing(chunks):
+        for number, rows, placed, outcome, added in chunks:
             with transaction.atomic():
-                placed = sheet.place(actor, rows)
-                outcome = merging.compare(actor, table, placed.rows, record.mode)
-            added = None if sheet.save else sealing.submit(merging.additions, table, outcome.added)
-            if waiting:
-                store(*waiting)
-            waiting = number, rows, placed, outcome, added
-        if waiting:
-            store(*waiting)
+                counts = _merge_chunk(actor, table, record, rows, placed, outcome, added)
+                LoadChunk.objects.create(load=record, number=number, counts=counts)
+            done[number] = counts
+            stored += len(rows)
+            progress(stored, prepared.rows)
     return [done[number] for number in range(len(prepared.chunks))]
+
+
+def _ahead(items):
+    """The items, each made in a thread with a connection of its own while the one before it is used."""
+    with ThreadPoolExecutor(1) as making:
+        try:
+            coming = making.submit(next, items, None)
+            while (item := coming.result()) is not None:
+                coming = making.submit(next, items, None)
+                yield item
+        finally:
+            making.submit(connection.close)
 
 
 def _merge_chunk(actor, table, record, rows, placed, outcome, added):
@@ -322,7 +327,7 @@ def take_rows(actor, sheet: Sheet, record: Load, raw: pl.DataFrame) -> dict:
     else:
         table, placed = merging.Table(sheet), sheet.place(actor, rows)
         outcome = merging.compare(actor, table, placed.rows, record.mode)
-        added = None if sheet.save else merging.additions(table, outcome.added)
+        added = None if sheet.save else merging.additions(actor, table, outcome.added)
         counts = _merge_chunk(actor, table, record, rows, placed, outcome, added)
     counts["same"] += good.merged + good.same
     refused = pl.concat([cleaned.refused, pl.DataFrame(counts["refused"], MESSAGES, orient="row")])

@@ -17,7 +17,7 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import IntegrityError, connection, models, transaction
 from django.utils import timezone
 
-from jingwei.base.copying import copy_into
+from jingwei.base.copying import as_text, copy_into, copy_text
 from jingwei.base.crypto import provider
 from jingwei.base.fields import SealedField
 from jingwei.base.models import Load, LoadRow
@@ -43,6 +43,17 @@ class Outcome:
     changed: pl.DataFrame
     unchanged: int = 0
     refused: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=MESSAGES))
+
+
+@dataclass
+class Additions:
+    """Rows to add as `copy_text` takes them, their ids, numbers in the sheet and parents (`Sheet.parent`)."""
+
+    ids: pl.Series
+    numbers: pl.Series
+    parents: list[int]
+    columns: list[str]
+    text: memoryview
 
 
 class Table:
@@ -279,15 +290,21 @@ def _refusals(sheet, rows, reason):
     )
 
 
-def additions(table: Table, added: pl.DataFrame) -> pl.DataFrame:
-    """The rows to add as the table stores them. Takes time, but neither the database nor a lock."""
+def additions(actor, table: Table, added: pl.DataFrame) -> Additions | None:
+    """What is to be added, made ready. Takes time, but no lock, and may be done over another connection."""
     if added.is_empty():
-        return added
+        return None
     whole = _completed(table.sheet, added)
-    return pl.DataFrame([whole[ROW], *_stored_columns(table, whole)])
+    ids = pl.Series(table.meta.pk.column, table.new_ids(len(added)), dtype=pl.Int64)
+    rows = pl.DataFrame([ids, *_stored_columns(table, whole)]).with_columns(
+        **_constants(table.defaults(actor))
+    )
+    # Ids follow the file. In the order of the key its index, the largest, is written place by place.
+    ordered = rows.sort(table.fields[table.sheet.key[-1]].column)
+    return Additions(ids, whole[ROW], _parents_in(table, rows), rows.columns, as_text(ordered))
 
 
-def merge(actor, table: Table, record: Load, rows, outcome: Outcome, added: pl.DataFrame) -> Outcome:
+def merge(actor, table: Table, record: Load, rows, outcome: Outcome, added: Additions | None) -> Outcome:
     """Store what `compare` found of `rows`, and the `additions` made of it; returns what was done in the end.
 
     Call it in a transaction that no other load of the table shares. What a form has registered or changed
@@ -307,25 +324,23 @@ def merge(actor, table: Table, record: Load, rows, outcome: Outcome, added: pl.D
             if not tries_left:
                 raise
             outcome = compare(actor, table, rows, record.mode)
-            added = additions(table, outcome.added)
+            added = additions(actor, table, outcome.added)
 
 
 def _add(actor, table, record, added):
-    if added.is_empty():
+    if added is None:
         return
-    ids = pl.Series(table.meta.pk.column, table.new_ids(len(added)), dtype=pl.Int64)
-    rows = added.drop(ROW).with_columns(ids, **_constants(table.defaults(actor)))
-    # Ids follow the file. In the order of the key its index, the largest, is written place by place.
-    copy_into(table.meta.db_table, rows.sort(table.fields[table.sheet.key[-1]].column))
+    copy_text(table.meta.db_table, added.columns, added.text)
     copy_into(
         LoadRow._meta.db_table,
-        pl.DataFrame({"row": ids, "sheet_row": added[ROW]}).with_columns(
+        pl.DataFrame({"row": added.ids, "sheet_row": added.numbers}).with_columns(
             **_constants({"load_id": record.pk, "outcome": ADDED, "version": 1})
         ),
     )
-    _require_in_scope(actor, table.sheet, ids.to_list())
-    _roll_up(table, added)
-    table.sheet.on_add(ids.to_list())
+    ids = added.ids.to_list()
+    _require_in_scope(actor, table.sheet, ids)
+    table.sheet.roll_up(added.parents)
+    table.sheet.on_add(ids)
 
 
 def _change(actor, table, record, changed):
@@ -368,13 +383,13 @@ def _change(actor, table, record, changed):
     if moves:
         sheet.on_change(actor, moves, f"导入：{record.file_name}"[:200])
     _require_in_scope(actor, sheet, changed[_ID].to_list())
-    _roll_up(table, frame)
+    sheet.roll_up(_parents_in(table, frame))
 
 
-def _roll_up(table, stored):
-    """Tell the sheet the parents of rows as the table stores them."""
-    if table.sheet.parent:
-        table.sheet.roll_up(stored[table.fields[table.sheet.parent].column].unique().to_list())
+def _parents_in(table, stored):
+    """The parents of rows as the table stores them, none for a sheet without."""
+    parent = table.sheet.parent
+    return stored[table.fields[parent].column].unique().to_list() if parent else []
 
 
 def _stored_columns(table, rows):
