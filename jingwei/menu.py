@@ -5,7 +5,7 @@ from functools import cache
 from jingwei.base import loading
 from jingwei.base.resource import Page, Resource, System
 from jingwei.base.sheets import Sheet, sheet_of
-from jingwei.desk import files, job_pages, jobs, unmasking
+from jingwei.desk import boundaries, files, job_pages, jobs, unmasking
 from jingwei.directory import menus, oa_actions
 from jingwei.directory import pages as directory_pages
 from jingwei.directory import parameters as directory_parameters
@@ -51,6 +51,7 @@ SYSTEMS = [
         [
             *directory.RESOURCES,
             *directory_pages.PAGES,
+            *boundaries.PAGES,
             *exchange.ADMINISTRATION,
             Page(
                 "jobs-of-all",

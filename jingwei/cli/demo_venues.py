@@ -93,7 +93,7 @@ class _Drawing:
     """Draws venues: each by its number, whatever was drawn before."""
 
     def __init__(self):
-        communities = Region.objects.filter(code__regex=r"^[0-9]{12}$").exclude(boundary=None)
+        communities = Region.objects.filter(boundary__isnull=False, code__regex=r"^[0-9]{12}$")
         self.communities = list(communities.select_related("parent").order_by("code"))
         names = {office for _, _, office, _ in KINDS.values()}
         self.offices = {office.name: office for office in Organisation.objects.filter(name__in=names)}

@@ -24,6 +24,7 @@ COMMANDS = {
     "demo": ("jingwei.cli.demo", "生成演示人口"),
     "demo-venues": ("jingwei.cli.demo_venues", "生成演示公共场所"),
     "import": ("jingwei.cli.import_sheet", "导入表格"),
+    "boundaries": ("jingwei.cli.boundaries", "导入区划边界"),
     "export": ("jingwei.cli.export", "导出数据"),
     "rows": ("jingwei.cli.rows", "查询数据"),
     "run-nightly": ("jingwei.cli.nightly", "场所比对、扫码预警和预警短信"),

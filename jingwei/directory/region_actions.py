@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import polars as pl
 from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
@@ -11,10 +12,13 @@ from django.db.models.functions import Concat, Substr
 
 from jingwei.base import audit
 from jingwei.base.saving import save_record
+from jingwei.directory.columns import RegionCode
 from jingwei.directory.fields import RegionCodeField
 from jingwei.directory.models import Region, RegionChange
 from jingwei.kit import regions
 from jingwei.kit.coordinates import to_wgs84
+
+SAID = 20  # problems of a file that are told
 
 
 def save_region(actor, region: Region, *, values, version=None):
@@ -39,6 +43,36 @@ def outline_region(actor, region: Region, *, boundary, system):
         region.version += 1
         region.save(update_fields=["boundary", "version"])
         audit.record(actor, "设置边界", region, resource="regions", points=_points(outline))
+
+
+@transaction.atomic
+def outline_regions(actor, text, *, system, key="code") -> int:
+    """Set the boundaries of the regions in a GeoJSON FeatureCollection; how many. All of them, or none.
+
+    The property `key` of each feature is the region's code, with or without the zeros at its end.
+    ValidationError says what is wrong with which feature.
+    """
+    try:
+        features = json.loads(text)["features"]
+        given = [str(feature["properties"][key]) for feature in features]
+    except (KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ValidationError(
+            f"不是 GeoJSON 要素集（FeatureCollection），或有要素没有“{key}”属性；请核对文件和区划代码的属性名"
+        ) from error
+    codes = RegionCode().clean(pl.Series(given, dtype=pl.String), None).values
+    known = Region.objects.visible_to(actor, "regions.outline").defer("boundary").in_bulk(codes.to_list())
+    problems = []
+    for number, (code, feature) in enumerate(zip(codes, features, strict=True), 1):
+        try:
+            if code not in known:
+                raise ValidationError(f"没有代码为“{code}”的区划，请先登记")
+            outline_region(actor, known[code], boundary=json.dumps(feature.get("geometry")), system=system)
+        except ValidationError as refusal:
+            problems.append(f"第 {number} 个要素：{'；'.join(refusal.messages)}")
+    if problems:
+        more = [f"……共 {len(problems)} 个要素有错"] if len(problems) > SAID else []
+        raise ValidationError(problems[:SAID] + more)
+    return len(features)
 
 
 def _polygon(text, system):

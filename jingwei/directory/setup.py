@@ -85,7 +85,7 @@ def ensure_regions():
 
 def ensure_outlines():
     """Invented boundaries and centres for the regions of the demonstration district, if none has one yet."""
-    if Region.objects.exclude(boundary=None).exists():
+    if Region.objects.filter(boundary__isnull=False).exists():
         return
     regions = list(Region.objects.filter(pk__in=[row["code"] for row in _table("regions.csv")]))
     invented = outlines(region.code for region in regions) if regions else {}
@@ -206,7 +206,6 @@ REGULATES = {
     "scan-statistics": {"view", "export"},
     "alerts": {"view", "export", "receive"},
     "withdrawn-alerts": {"view", "export"},
-    "venue-map": {"view"},
     "contact-searches": {"view", "add", "delete", "export"},
     "contacts": {"view", "export"},
     "unusual-days": {"view", "export"},

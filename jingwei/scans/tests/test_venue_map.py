@@ -9,6 +9,8 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from jingwei.base import codes, parameters
+from jingwei.directory import menus
 from jingwei.directory.models import Organisation, Region
 from jingwei.kit.coordinates import to_wgs84
 from jingwei.places.models import Venue, VenueDay
@@ -90,6 +92,8 @@ def test_a_card_says_who_regulates_how_many_came_and_which_alerts_wait(regulator
 @pytest.mark.req("KP-1.2", "KP-P2")
 def test_many_venues_cost_the_same_statements_and_little_to_send(venueops):
     def statements():
+        for kept in (codes, menus, parameters):  # a process keeps these for some seconds
+            kept.forget()
         with CaptureQueriesContext(connection) as captured:
             answer = venueops.client.get("/venue-map/venues.json", headers={"Accept-Encoding": "gzip"})
         return len(captured), len(answer.content)
@@ -101,7 +105,7 @@ def test_many_venues_cost_the_same_statements_and_little_to_send(venueops):
         Venue(code=f"M{n}", name=f"样例超市{n}", kind="1", street="安平街道", **HERE) for n in range(2_000)
     )
     many, size = statements()
-    assert many == few <= 8
+    assert many == few <= 12
     assert size < 2_000 * 25  # compressed
 
 
