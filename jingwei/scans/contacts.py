@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 import polars as pl
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from jingwei.base import audit
@@ -25,7 +24,7 @@ from jingwei.base.crypto import provider
 from jingwei.base.fields import reveal
 from jingwei.base.merging import ZONE, as_stored
 from jingwei.base.parameters import Parameter
-from jingwei.people.models import Person
+from jingwei.people.models import Person, PersonAlias
 from jingwei.people.queries import numbers_of
 from jingwei.scans.models import CELL, Contact, ContactSearch, Scan, reach_text
 
@@ -124,9 +123,11 @@ def tells_who(number: str) -> bool:
 
 def numbers_in_any_register(number: str) -> list[str]:
     """The numbers of the person with this one, as any territory's register has them; else this one alone."""
-    found = Person.objects.filter(Q(number=number) | Q(aliases__number=number)).distinct()[:2]
-    known = [known.clear() for known in numbers_of(found[0])] if len(found) == 1 else []
-    return list(dict.fromkeys([number, *known]))
+    # One look into each index; both in one condition would read every person.
+    found = {*Person.objects.filter(number=number).values_list("pk", flat=True)}
+    found |= {*PersonAlias.objects.filter(number=number).values_list("person", flat=True)}
+    known = numbers_of(Person.objects.get(pk=found.pop())) if len(found) == 1 else []
+    return list(dict.fromkeys([number, *(each.clear() for each in known)]))
 
 
 def scans_of(actor, permission, numbers: Iterable[str], begin, end, *, most=MOST_SCANS) -> pl.DataFrame:

@@ -94,6 +94,15 @@ class UnusualDayResource(Resource):
     search = ["venue__code", "venue__name"]
     search_hint = "公共场所ID、名称"
     pages = [("<int:pk>/", show_day)]
+    panels = [
+        Panel(
+            on,
+            "近四周异常日",
+            lambda venue: venue.unusual_days.order_by("-day"),
+            ["name", "day", "weekday", "count", "usual", "low", "high", "direction"],
+        )
+        for on in ("venues", "thresholds")
+    ]
     empty = "近四周没有异常日。每天夜间与同一星期几的平常扫码量比较一次，至少要有四周的扫码记录。"
 
 
