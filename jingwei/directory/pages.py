@@ -47,6 +47,7 @@ GROUPS = {
     "files": "文件",
     "import": "导入",
     "sms": "短信",
+    "scans": "公共场所",
     "oa": "OA 同步",
 }
 
@@ -115,10 +116,7 @@ class OaForm(forms.Form):
         help_text="OA 的顶级组织挂在它下面；新组织没有写明行政区划时随上级",
     )
     enabled = forms.BooleanField(
-        label="启用同步",
-        required=False,
-        widget=forms.CheckboxInput({"class": "form-check-input"}),
-        help_text="每小时取变动，每天 01:00 全部核对一次",
+        label="启用同步", required=False, widget=forms.CheckboxInput({"class": "form-check-input"})
     )
 
 
@@ -172,7 +170,7 @@ def _report(report):
 
 
 def _counts(counts):
-    return [(oa_actions.KINDS[kind], acts) for kind, acts in counts.items()]
+    return [(label, counts[kind]) for kind, label in oa_actions.KINDS.items()]
 
 
 def _refused(refused):

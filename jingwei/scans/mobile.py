@@ -34,7 +34,7 @@ LONGEST = 200  # characters of a field
 PER_MINUTE = Parameter(
     "scans.per_minute",
     "同一地址每分钟扫码登记",
-    120,
+    600,
     "场所的无线网络里许多人共用一个地址；超过后请稍后再试",
     "次",
     low=1,
