@@ -7,7 +7,7 @@ what comes again is known by its key.
 
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 from django.core.exceptions import ValidationError
@@ -51,9 +51,9 @@ def pull(feed: FrontFeed, report: Callable[[int, int], None] = lambda done, tota
         run = Run(feed, report)
         try:
             run.go()
-        except (jobs.Cancelled, jobs.Interrupted, OperationalError):
+        except (jobs.Interrupted, OperationalError):
             raise  # the next pull goes on with the load that is open
-        except Superseded:
+        except (Superseded, jobs.Cancelled):
             run.settle()
             raise
         except Exception as trouble:
@@ -265,7 +265,9 @@ def _before(position: str, overlap: int) -> str:
     value = value_of(position)
     if value is None:
         return ""
-    return _text(value - overlap if isinstance(value, int) else value - timedelta(seconds=overlap))
+    if isinstance(value, int):
+        return _text(value - overlap)
+    return _text(value - min(timedelta(seconds=overlap), value - datetime.min))
 
 
 def _furthest(position: str, marks, latest) -> str:

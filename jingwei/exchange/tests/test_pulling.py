@@ -222,6 +222,21 @@ def test_started_over_from_any_mark_no_row_is_doubled(front, feed, venueops):
     assert "请从头重取" in pull(pulled)
 
 
+@pytest.mark.req("P-8.4", "P-6.3")
+def test_a_pull_that_is_cancelled_leaves_what_it_has_brought_in_order(front, feed, monkeypatch):
+    monkeypatch.setattr(sources, "BATCH", 2)
+    front.insert("scans", *(scan(n) for n in range(6)))
+    pulled = feed("scans", mark="xh")
+
+    def cancel(done, total):
+        raise jobs.Cancelled
+
+    with pytest.raises(jobs.Cancelled):
+        pull(pulled, cancel)
+    assert (Load.objects.get().state, len(names()), again(pulled).error) == (Load.DONE, 2, "")
+    assert pull(pulled) == "读到 6 行：新增 4，修改 0"
+
+
 @pytest.mark.req("P-8.4")
 def test_a_change_of_settings_ends_a_pull_between_two_batches(front, feed, venueops, monkeypatch):
     monkeypatch.setattr(sources, "BATCH", 2)
