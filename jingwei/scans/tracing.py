@@ -1,5 +1,7 @@
 """Contact searches on the desk: the question, the ranked answer, the meetings of one contact (KP-9.1)."""
 
+from datetime import timedelta
+
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -27,7 +29,7 @@ from jingwei.scans.contacts import (
 )
 from jingwei.scans.models import Contact, ContactSearch, Scan
 
-USUAL_MINUTES = 10
+USUAL_MINUTES, USUAL_DAYS = 10, timedelta(days=13)
 ISO_DATE = forms.DateInput(format="%Y-%m-%d")
 
 
@@ -87,7 +89,9 @@ def ask(request, resource):
     """Take the question and show what was found."""
     require(request, resource, "add")
     known, today = known_person(request), timezone.localdate()
-    form = SearchForm(request.POST or None, known=known, initial={"since": today, "until": today})
+    form = SearchForm(
+        request.POST or None, known=known, initial={"since": today - USUAL_DAYS, "until": today}
+    )
     if request.method == "POST" and form.is_valid():
         asked = dict(form.cleaned_data)
         if known:
