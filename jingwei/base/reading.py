@@ -67,6 +67,7 @@ _MB = 1 << 20
 _ZIP = b"PK\x03\x04"
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ASK_XLSX = "请用 Excel 或 WPS 打开后另存为 .xlsx 再导入"
+_DAMAGED = f"文件已损坏或格式不对，无法读取；{_ASK_XLSX}"
 # Columns of templates and error workbooks that hold no data.
 NUMBER, REASON = "序号", "错误原因"
 _OURS = (NUMBER, REASON)
@@ -297,7 +298,10 @@ def _main():
         os._exit(0)
     except MemoryError:
         os._exit(1)
-    except Exception as error:  # the place of the mistake, without the cells its text may quote
+    except BaseException as error:  # the place of the mistake, without the cells its text may quote
+        if type(error).__name__ == "PanicException":  # what the parser cannot make sense of, in its own words
+            say(error=_DAMAGED)
+            return
         place = traceback.extract_tb(error.__traceback__)[-1]
         say(failure=f"{type(error).__name__} in {place.name}, line {place.lineno}")
 
@@ -361,12 +365,13 @@ def _worksheets(path):
             if sheet.start and sheet.end[1] - sheet.start[1] >= _MOST_COLUMNS:
                 columns = sheet.end[1] + 1
                 raise Unreadable(f"工作表“{name}”有 {columns} 列，大得不正常；请删去没有内容的列再导入")
-            merges = [merge for merge in sheet.merged_cell_ranges if merge[1][0] > merge[0][0]]
+            ranges = sheet.merged_cell_ranges if sheet.start else ()  # an empty worksheet may have some, too
+            merges = [merge for merge in ranges if merge[1][0] > merge[0][0]]
             yield _Table(name, _rows_of(sheet, merges), sheet.start[1] if sheet.start else 0)
     except PasswordError as error:
         raise Unreadable("工作簿有密码保护，请在 Excel 中去掉打开密码后再导入") from error
     except (CalamineError, OSError, ValueError) as error:
-        raise Unreadable(f"文件已损坏或格式不对，无法读取；{_ASK_XLSX}") from error
+        raise Unreadable(_DAMAGED) from error
 
 
 def _rows_of(sheet, merges):
@@ -560,7 +565,7 @@ def _frames(table, outline, at_once):
     size = min(_ROWS_AT_FIRST, at_once)
     while block := list(islice(rows, size)):
         size = min(2 * size, at_once)
-        columns = list(zip_longest(*block, fillvalue=""))
+        columns = list(zip_longest(*block, fillvalue="")) or [[""] * len(block)]  # of blank lines only
         frame = pl.DataFrame(
             [_column(cells) for cells in columns], schema=[str(at) for at in range(len(columns))]
         )
