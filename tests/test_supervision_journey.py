@@ -1,13 +1,16 @@
 """The operating unit and a regulator at work in a real browser, on what the command line has loaded (KP)."""
 
 import re
+from contextlib import closing
 from pathlib import Path
 
+import pypdfium2
 import pytest
+import zxingcpp
 from django.conf import settings
 from playwright.sync_api import expect
 
-from tests.browser import Window, chromium
+from tests.browser import PHONE, Window, chromium
 from tests.instance import new_instance
 
 pytestmark = pytest.mark.xdist_group("supervision")
@@ -158,3 +161,42 @@ def test_without_webgl_the_map_page_says_so_and_lists_the_venues(window_of):
     expect(page.get_by_role("alert")).to_contain_text("不能绘制地图")
     page.locator("[data-map-list] button").first.click()
     expect(page.locator("#map-card h2")).to_be_visible()
+
+
+@pytest.mark.req("KP-9.3", "P-10.5")
+def test_a_poster_is_printed_and_who_scans_it_with_a_telephone_is_recorded(window_of, instance, browser):
+    desk = window_of("venueops")
+    desk.open("/venues/")
+    desk.page.locator("[data-rows] tbody [data-open]").first.click()
+    name = desk.page.locator("h1").inner_text().removesuffix("场所信息").strip()
+    desk.page.get_by_role("link", name="打印海报").click()
+    with desk.page.expect_download() as begun:
+        desk.page.get_by_role("button", name="打印海报").click()
+    with closing(pypdfium2.PdfDocument(begun.value.path())) as poster:
+        [code] = zxingcpp.read_barcodes(poster[0].render(scale=1).to_numpy())
+    assert code.text.startswith(f"{instance.address}/e/")
+
+    # Without scripts, as in the browser of a chat application that has none.
+    phone = Window(browser, instance, viewport=PHONE, java_script_enabled=False)
+    page = phone.page
+    page.goto(code.text)
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
+    page.get_by_label("姓名").fill("林样例")
+    page.get_by_label("证件号码").fill("110101199003070012")
+    page.get_by_label("手机号码").fill("16000000001")
+    page.get_by_role("button", name="确认登记").click()
+    expect(page.get_by_text("校验位应为 1")).to_be_visible()
+    page.get_by_label("证件号码").fill("110101199003070011")
+    page.get_by_label("在这台手机上记住").check()
+    page.get_by_role("button", name="确认登记").click()
+    expect(page.get_by_role("heading", name="已登记")).to_be_visible()
+    page.goto(code.text)
+    expect(page.get_by_text("林**")).to_be_visible()
+    page.get_by_role("button", name="确认登记").click()
+    expect(page.get_by_role("heading", name="已登记")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert not phone.faults
+    phone.context.close()
+
+    desk.open("/scans/")
+    expect(desk.page.get_by_text("本人登记").first).to_be_visible()
