@@ -6,7 +6,7 @@ large one, or `restore_indexes` at the start of the instance, makes them again.
 
 from contextlib import contextmanager, suppress
 
-from django.db import OperationalError, connection, models, transaction
+from django.db import OperationalError, ProgrammingError, connection, models, transaction
 
 MANY = 50_000  # rows; of fewer each finds its place in the indexes in no time
 _TIMES = 20  # as many rows as are stored have to come before the stored ones do without their indexes
@@ -23,16 +23,19 @@ def filling(model: type[models.Model], rows: int):
     if rows < MANY or connection.in_atomic_block:
         yield
         return
+    dropped = False
     if model._base_manager.all()[: rows // _TIMES + 1].count() <= rows // _TIMES:
-        with suppress(OperationalError):  # somebody reads for long: then not
+        with suppress(OperationalError, ProgrammingError):  # somebody reads for long, or the role may not
             drop_indexes([model])
+            dropped = True
     try:
         yield
     finally:
         # A filling that was killed before may have left some out, too.
         restore_indexes([model])
-    with connection.cursor() as cursor:  # or whoever searches first finds no statistics of the new rows
-        cursor.execute(f"ANALYZE {connection.ops.quote_name(model._meta.db_table)}")
+    if dropped:
+        with connection.cursor() as cursor:  # or whoever searches first finds no statistics of the new rows
+            cursor.execute(f"ANALYZE {connection.ops.quote_name(model._meta.db_table)}")
 
 
 def drop_indexes(tables: list[type[models.Model]]):

@@ -81,6 +81,7 @@ def load(
     mode="both",
     bad="skip",
     mapping: dict[str, str] | None = None,
+    worksheet="",
     today: date | None = None,
     file_name="",
     job=None,
@@ -98,7 +99,8 @@ def load(
     """
     require_import(actor, sheet)
     if record is None:
-        asked = {"mode": mode, "bad": bad, "mapping": mapping or {}, "today": today or timezone.localdate()}
+        asked = {"mode": mode, "bad": bad, "mapping": mapping or {}, "worksheet": worksheet}
+        asked["today"] = today or timezone.localdate()
         record = _begin(actor, sheet, path, asked, file_name or Path(path).name, job)
     with _only_here(record):
         record.refresh_from_db()
@@ -176,7 +178,8 @@ def _is_running(record):
 
 def _run(actor, sheet, path, record, progress):
     started = time.monotonic()
-    prepared = prepare(actor, sheet, path, mapping=record.mapping, today=record.today, progress=progress)
+    chosen = {"mapping": record.mapping, "worksheet": record.worksheet, "today": record.today}
+    prepared = prepare(actor, sheet, path, **chosen, progress=progress)
     record.outline = prepared.outline
     all_or_nothing = record.bad == "stop"
     chunks = []
@@ -201,7 +204,8 @@ def _run(actor, sheet, path, record, progress):
 
 def _tell_again(actor, sheet, path, record, progress):
     """Say what a load refused that is over: its workbook of errors may not have come to be written."""
-    prepared = prepare(actor, sheet, path, mapping=record.mapping, today=record.today, progress=progress)
+    chosen = {"mapping": record.mapping, "worksheet": record.worksheet, "today": record.today}
+    prepared = prepare(actor, sheet, path, **chosen, progress=progress)
     chunks = list(record.chunks.order_by("number").values_list("counts", flat=True))
     record.outline, record.refused = prepared.outline, _refused(prepared, chunks)
 
@@ -228,7 +232,7 @@ def _store(actor, sheet, record, prepared, progress):
     chunks = compared() if connection.in_atomic_block else _ahead(compared())
     with filling(sheet.model, prepared.rows), closing(chunks):
         for number, rows, placed, outcome, added in chunks:
-            with transaction.atomic():
+            with _chunk():
                 counts = _merge_chunk(actor, table, record, rows, placed, outcome, added)
                 LoadChunk.objects.create(load=record, number=number, counts=counts)
             done[number] = counts
@@ -247,6 +251,17 @@ def _ahead(items):
                 yield item
         finally:
             making.submit(connection.close)
+
+
+@contextmanager
+def _chunk():
+    """A transaction that doesn't wait for the disk: what a crash loses of it, the load stores again.
+
+    The end of the load waits, and with it everything before is safe.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL synchronous_commit = off")
+        yield
 
 
 def _merge_chunk(actor, table, record, rows, placed, outcome, added):
@@ -289,7 +304,7 @@ def _store_events(actor, sheet, record, prepared, progress):
             if number + 1 < len(chunks):
                 coming = ahead.submit(made_ready, number + 1)
             if number not in done:
-                with transaction.atomic():
+                with _chunk():
                     done[number] = _add_events(actor, sheet, record, rows)
                     LoadChunk.objects.create(load=record, number=number, counts=done[number])
             stored += size
@@ -386,6 +401,7 @@ def prepare(
     path: Path,
     *,
     mapping: dict[str, str] | None = None,
+    worksheet="",
     today: date,
     most: int | None = None,
     progress: Progress = _untold,
@@ -394,7 +410,7 @@ def prepare(
     context = Context(actor, f"{sheet.resource}.import", _now(today))
     names, same = [ROW, *sheet.carried], list(sheet.identity or sheet.key)
     refused, warnings, hashes_of = [], [], []
-    with reading.read(path, sheet.wanted(), mapping or None) as source:
+    with reading.read(path, sheet.wanted(), mapping or None, worksheet=worksheet) as source:
         prepared = Prepared(source.outline)
         for raw in source:
             if most is not None and prepared.read + len(raw) > most:
@@ -519,6 +535,7 @@ def preview(
     *,
     mode="both",
     mapping: dict[str, str] | None = None,
+    worksheet="",
     today: date | None = None,
     most: int | None = None,
     progress: Progress | None = None,
@@ -527,7 +544,8 @@ def preview(
     require_import(actor, sheet)
     started, progress = time.monotonic(), progress or _untold
     today = today or timezone.localdate()
-    prepared = prepare(actor, sheet, path, mapping=mapping, today=today, most=most, progress=progress)
+    chosen = {"mapping": mapping, "worksheet": worksheet, "today": today, "most": most}
+    prepared = prepare(actor, sheet, path, **chosen, progress=progress)
     chunks, done = [], 0
     for packed in prepared.chunks:
         rows = _unpacked(packed)

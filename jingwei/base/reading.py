@@ -56,6 +56,7 @@ PARAMETERS = [LARGEST, MEMORY]
 
 ROWS_AT_ONCE = 20_000
 _ROWS_AT_FIRST = 2_500  # and then twice as many each time, so that the work on a small file begins early
+_ROWS_IN_CACHE = 500
 _HEADING_WITHIN = 30  # rows from the top
 _SAMPLE = 5  # rows shown beside the mapping
 _MOST_COLUMNS = 1000
@@ -107,6 +108,7 @@ class Outline:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     sample: list[list[str]] = field(default_factory=list)
+    worksheets: list[str] = field(default_factory=list)  # all that hold something
 
     def heading_of(self, name) -> str:
         """The heading, as written in the file, of the column mapped to `name`; empty without one."""
@@ -186,35 +188,37 @@ def _look_into_ole(file):
 
 
 def outline(
-    path: Path, wanted: Sequence[Wanted], mapping: dict[str, str] | None = None, largest=None
+    path: Path, wanted: Sequence[Wanted], mapping: dict[str, str] | None = None, largest=None, worksheet=""
 ) -> Outline:
     """What the file at `path` holds: read apart, like `read`, but only its top rows."""
-    with _Child(path, wanted, mapping, largest, rows=False) as child:
+    with _Child(path, wanted, mapping, largest, worksheet, rows=False) as child:
         return child.outline
 
 
 def read(
-    path: Path, wanted: Sequence[Wanted], mapping: dict[str, str] | None = None, largest=None
+    path: Path, wanted: Sequence[Wanted], mapping: dict[str, str] | None = None, largest=None, worksheet=""
 ) -> "_Child":
     """The rows of the file at `path`, parsed in a child process. Use as `with read(...) as sheet:`.
 
     `sheet.outline` is the Outline; iterating gives frames of ROW (Int64) and the mapped columns (String,
     empty cells null), up to ROWS_AT_ONCE rows each. Blank rows, totals, repeated headings and examples are
     no rows. Afterwards `sheet.peak_mb` says how much memory the child took. `mapping` {column letter: name}
-    overrides the guess. Unreadable where the file is none, or has problems.
+    overrides the guess, `worksheet` the one that fits best. Unreadable where the file is none, or has
+    problems.
     """
-    return _Child(path, wanted, mapping, largest, rows=True)
+    return _Child(path, wanted, mapping, largest, worksheet, rows=True)
 
 
 class _Child:
     """The reading process as its parent sees it: lines of JSON, each followed by the bytes it announces."""
 
-    def __init__(self, path, wanted, mapping, largest, *, rows):
+    def __init__(self, path, wanted, mapping, largest, worksheet, *, rows):
         self._path, self._rows = Path(path), rows
         self._asked = {
             "kind": look(self._path, largest),
             "wanted": [asdict(column) for column in wanted],
             "mapping": mapping,
+            "worksheet": worksheet,
             "rows": rows,
             "at_once": ROWS_AT_ONCE,
             "memory": MEMORY.value() * _MB,
@@ -283,7 +287,8 @@ def _main():
 
     try:
         wanted = [Wanted(**column) for column in asked["wanted"]]
-        table, top = _open(Path("/proc/self/fd/0"), asked["kind"], wanted, asked["mapping"])
+        stdin = Path("/proc/self/fd/0")
+        table, top = _open(stdin, asked["kind"], wanted, asked["mapping"], asked["worksheet"])
         say(outline=asdict(top))
         if asked["rows"]:
             for frame in _frames(table, top, asked["at_once"]):
@@ -315,17 +320,20 @@ class _Table:
     left: int = 0
 
 
-def _open(path, kind, wanted, mapping):
-    """The table of the file that fits best, and its outline."""
+def _open(path, kind, wanted, mapping, worksheet=""):
+    """The table of the file that fits best, or of the worksheet of that name, and its outline."""
     tops, best = [], None
     for table in {"csv": _text_table, "json": _record_table}.get(kind, _worksheets)(path):
         top = _outline_of(table, wanted)
         tops.append(top)
-        if best is None or _fit(top) > _fit(best[1]):
+        if worksheet in ("", table.name) and (best is None or _fit(top) > _fit(best[1])):
             best = table, top
+    if best is None:
+        raise Unreadable(f"文件里没有名为“{worksheet}”的工作表；请选择文件里有的工作表")
     table, top = best
     if not top.row:
         raise Unreadable("表格里没有内容；请在模板中填写后再导入")
+    top.worksheets = [other.worksheet for other in tops if other.row]
     for other in tops:
         if (
             other is not top
@@ -333,7 +341,7 @@ def _open(path, kind, wanted, mapping):
             and set(other.mapping.values()) == set(top.mapping.values()) != set()
         ):
             top.notes.append(
-                f"工作表“{other.worksheet}”也有同样的表头，这次没有读；请把它单独存为一个文件再导入"
+                f"工作表“{other.worksheet}”也有同样的表头，这次没有读；如要导入，请再导入一次并选择它"
             )
     if mapping is not None:
         top.mapping = {letter: name for letter, name in mapping.items() if letter in top.headings and name}
@@ -563,17 +571,12 @@ def _frames(table, outline, at_once):
         name: outline.headings[letter] for letter, name in outline.mapping.items()
     }  # headings on every page
     size = min(_ROWS_AT_FIRST, at_once)
-    while block := list(islice(rows, size)):
+    while (frame := _block(rows, number, size)) is not None:
         size = min(2 * size, at_once)
-        columns = list(zip_longest(*block, fillvalue="")) or [[""] * len(block)]  # of blank lines only
-        frame = pl.DataFrame(
-            [_column(cells) for cells in columns], schema=[str(at) for at in range(len(columns))]
-        )
-        frame = frame.with_columns(pl.all().replace("", None))
-        frame = frame.with_columns(pl.int_range(number, number + len(block), dtype=pl.Int64).alias(ROW))
-        number += len(block)
+        number += len(frame)
+        frame = frame.with_columns(pl.exclude(ROW).replace("", None))
         picked = {
-            name: pl.col(str(at)) if at < len(columns) else pl.lit(None, pl.String)
+            name: pl.col(str(at)) if str(at) in frame.columns else pl.lit(None, pl.String)
             for name, at in chosen.items()
         }
         texts = frame.drop(ROW).select(pl.all().str.strip_chars().replace("", None))
@@ -587,6 +590,19 @@ def _frames(table, outline, at_once):
         )
         if wanted.any():
             yield frame.select(ROW, **picked).filter(wanted)
+
+
+def _block(rows, number, size):
+    """The next rows, up to `size`: ROW, counted from `number`, and columns by place; None at the end."""
+    frames, last = [], number + size
+    # A few rows at a time, whose cells stay in the processor's cache.
+    while cells := list(islice(rows, min(_ROWS_IN_CACHE, last - number))):
+        columns = list(zip_longest(*cells, fillvalue="")) or [[""] * len(cells)]  # of blank lines only
+        texts = {str(at): _column(column) for at, column in enumerate(columns)}
+        numbers = pl.int_range(number, number + len(cells), dtype=pl.Int64, eager=True)
+        frames.append(pl.DataFrame({ROW: numbers, **texts}))
+        number += len(cells)
+    return pl.concat(frames, how="diagonal") if frames else None
 
 
 def _column(cells):

@@ -40,7 +40,7 @@ class ScanSheet(Sheet):
     resource = "scans"
     model = Scan
     events = True
-    together = 20  # a venue's counters change once for all its scans of a transaction
+    together = 5  # a venue's counters change once for all its scans of a transaction
     pulled = True
     columns = [
         SheetColumn("venue_code", "公共场所ID", Text(CODE_LENGTH), ["场所ID", "场所编号"], required=True),

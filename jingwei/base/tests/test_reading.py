@@ -118,6 +118,11 @@ def test_of_several_worksheets_the_one_with_the_headings_is_read_and_a_second_on
         assert source.outline.worksheet == "甲村"
         assert any("“乙村”也有同样的表头" in note for note in source.outline.notes)
         assert not any("空表" in note for note in source.outline.notes)
+        assert source.outline.worksheets == ["Sheet", "空表", "甲村", "乙村"]
+    with reading.read(path, WANTED, worksheet="乙村") as source:
+        assert (source.outline.worksheet, sum(map(len, source))) == ("乙村", 2)
+    with pytest.raises(Unreadable, match="没有名为“丙村”的工作表"):
+        reading.outline(path, WANTED, worksheet="丙村")
 
 
 @pytest.mark.req("P-5.3")
@@ -341,7 +346,7 @@ def test_a_workbook_of_charts_only_has_no_worksheet(tmp_path):
 @pytest.mark.req("P-5.3")
 def test_a_mistake_in_the_reader_is_told_without_the_cells(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "ROWS_AT_ONCE", "many")
-    with pytest.raises(RuntimeError, match=r"ValueError in _frames, line \d+$"):
+    with pytest.raises(RuntimeError, match=r"TypeError in _frames, line \d+$"):
         rows_of(book(tmp_path, HEADINGS, ROW_1))
 
 
