@@ -17,7 +17,10 @@ from jingwei.directory.models import Organisation
 from jingwei.places.models import CODE_LENGTH, Venue
 
 # By these single texts scans are looked for, and by what is known of their venues (KP-4.1).
-FOUND_BY = ("number", "phone", "name", "result", "test_result", "health_code")
+FOUND_BY = ("number", "phone", "name")
+# And by these, where a scan has something else to say than nearly all: who looks for what nearly all say meets
+# it at once along the time.
+ORDINARY = {"result": ("正常", ""), "test_result": ("阴性", ""), "health_code": ("绿码", "")}
 CELL = 500  # characters; a longer cell is nothing that was scanned
 
 
@@ -102,6 +105,10 @@ class Scan(models.Model):
             # Without the time: equal values are kept once then. Few rows are sorted; of a frequent value the
             # latest are soon met along the time.
             *(models.Index(fields=[name], name=f"scans_by_{name}") for name in FOUND_BY),
+            *(
+                models.Index(fields=[name], name=f"scans_by_{name}", condition=~Q(**{f"{name}__in": words}))
+                for name, words in ORDINARY.items()
+            ),
             # Rows that came together lie together.
             BrinIndex(fields=["imported_at"], name="scans_by_import", pages_per_range=32),
         ]
