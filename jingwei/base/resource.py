@@ -205,6 +205,7 @@ class Resource:
     search: Sequence[str] = ()  # quick search; see desk.lists for how each kind of column is searched
     search_hint: str = ""
     order: Sequence[str] = ("pk",)
+    sorts: Sequence[str] | None = None  # the columns one may sort by; None: each that has an order
     link: str = (
         ""  # the column that opens a row and stays in sight when the list scrolls; the first one by default
     )

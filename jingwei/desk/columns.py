@@ -1,7 +1,7 @@
 """The columns of a list as the page, an export and the command line show them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cache
 from typing import Any
@@ -124,7 +124,9 @@ def list_column(model, declared) -> ListColumn:
 @cache
 def columns_of(resource) -> tuple[ListColumn, ...]:
     """Every column of a resource's list, the hidden ones included, in the declared order."""
-    return tuple(list_column(resource.model, declared) for declared in resource.columns)
+    columns = [list_column(resource.model, declared) for declared in resource.columns]
+    sorts = resource.sorts
+    return tuple(c if sorts is None or c.name in sorts else replace(c, order="") for c in columns)
 
 
 def link_of(resource) -> str:

@@ -18,7 +18,7 @@ from jingwei.places.models import CODE_LENGTH, Venue
 
 # By these single texts scans are looked for, and by what is known of their venues (KP-4.1).
 FOUND_BY = ("number", "phone", "name")
-# And by these, where a scan has something else to say than nearly all: who looks for what nearly all say meets
+# And by these, where a scan says something else than nearly all do: who looks for what nearly all say meets
 # it at once along the time.
 ORDINARY = {"result": ("正常", ""), "test_result": ("阴性", ""), "health_code": ("绿码", "")}
 CELL = 500  # characters; a longer cell is nothing that was scanned

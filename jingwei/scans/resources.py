@@ -58,13 +58,14 @@ class ScanResource(Resource):
     columns = readonly
     has_page = False  # KP-3.4
     order = ["-collected_at"]
+    sorts = ["collected_at"]
     filters = [
         Exact("venue_code"),
         Between("collected_at"),
         Between("imported_at"),
     ]
-    search = ["venue_code", "number", "phone"]
-    search_hint = "公共场所ID、身份证号、电话"
+    search = ["number", "phone"]
+    search_hint = "身份证号、电话"
     empty = "还没有扫码记录。导入省平台导出的表格后在这里查看。"
 
 
@@ -95,6 +96,7 @@ class ScanQueryResource(Resource):
         )
     ]
     order = ["-collected_at"]
+    sorts = ["collected_at"]
     filters = [
         Exact("venue_code"),
         Between("collected_at"),
@@ -109,9 +111,9 @@ class ScanQueryResource(Resource):
         Exact("health_code"),
         Ref("venue__regulator", "监管单位"),
     ]
-    search = ["venue_code", "number", "phone"]
-    search_hint = "公共场所ID、身份证号、电话"
-    empty = "还没有扫码记录。"
+    search = ["number", "phone"]
+    search_hint = "身份证号、电话"
+    empty = "还没有扫码记录。运维单位导入后在这里查询。"
 
 
 class ScanStatisticsResource(Resource):
@@ -142,7 +144,7 @@ class ScanStatisticsResource(Resource):
     search = ["code", "name"]
     search_hint = "公共场所ID、名称"
     pages = [("<int:pk>/", pages.venue_days)]
-    empty = "还没有可以统计的场所。"
+    empty = "还没有可以统计的场所。场所由运维单位登记并指定监管单位。"
 
     def counted(self, rows, days):
         return with_scans(rows, days.get("from"), days.get("to"))

@@ -439,3 +439,16 @@ def test_deleting_while_an_import_runs_leaves_counters_that_a_recount_confirms(l
     assert outcome["added"] == 600 and sum(erased) > 0
     assert Scan.objects.count() == 600 - sum(erased)
     assert counts() == recounted()
+
+
+@pytest.mark.req("KP-4.1", "KP-P4")
+def test_scans_are_sorted_by_their_time_only_and_found_by_number_or_telephone(venueops):
+    place = venue()
+    made = [scan(place, number=f"99010119800101003{n}", phone=f"1600000000{n}") for n in range(3)]
+    for address in ("/scan-query/", "/scans/"):
+        page = venueops.client.get(address, {"sort": "street"})
+        headings = {head["heading"] for head in page.context["heads"] if head["sortable"]}
+        assert headings == {"采集时间"}
+        for word in ("990101198001010031", "16000000001"):
+            found = venueops.client.get(address, {"q": word}).context["page"].rows
+            assert [row.pk for row in found] == [made[1].pk]
