@@ -294,8 +294,10 @@ def _store_events(actor, sheet, record, prepared, progress):
     stored = 0
 
     def made_ready(number):
-        rows = pl.concat(map(_unpacked, chunks[number]))
-        return len(rows), None if number in done else sheet.ready(rows)
+        if number in done:
+            return sum(len(_unpacked(packed)) for packed in chunks[number]), None
+        rows = pl.concat(sheet.ready(_unpacked(packed)) for packed in chunks[number])
+        return len(rows), rows
 
     with ThreadPoolExecutor(1) as ahead:
         coming = ahead.submit(made_ready, 0) if chunks else None

@@ -41,6 +41,7 @@ TABLE = Scan._meta.db_table
 NIGHT = platform_actor("夜间处理")
 
 KEY = ["venue_code", "collected_at", "digest"]
+COPIED_AT_ONCE = 10_000  # rows, which take much memory as text
 # A cell of the source row each, in the order in which they are digested.
 COLUMNS = (
     *("venue_code", "venue_name", "kind", "city", "street", "manager", "number", "name", "phone", "result"),
@@ -95,7 +96,9 @@ def store_sealed(actor, scans: pl.DataFrame, at) -> int:
             ensure_months(TABLE, month, month)
         known = _known(cursor, scans)
         scans, days = (frame.filter(~known) for frame in (scans, days))
-        copy_into(TABLE, scans.with_columns(importer=pl.lit(actor.name[:80]), imported_at=pl.lit(at)))
+        told = {"importer": pl.lit(actor.name[:80]), "imported_at": pl.lit(at)}
+        for some in scans.iter_slices(COPIED_AT_ONCE):
+            copy_into(TABLE, some.with_columns(**told))
         counts = days.group_by("venue_code", "day").len().sort("venue_code", "day")
         cursor.execute(COUNT, [as_array(column) for column in counts])
     return len(scans)
