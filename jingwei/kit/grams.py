@@ -65,13 +65,13 @@ def query_grams(term: str, mac: Mac) -> list[int]:
 def _grams(texts):
     """Row numbers and grams (int64 each) of a folded column."""
     lengths = texts.str.len_chars().fill_null(0).to_numpy()
-    rows = np.repeat(np.arange(len(texts)), lengths)
-    joined = "".join(texts.drop_nulls().to_list()).encode("utf-32-le")
+    joined = texts.drop_nulls().str.join("").item().encode("utf-32-le")
     characters = np.frombuffer(joined, np.uint32).astype(np.int64)
-    paired = np.flatnonzero(rows[1:] == rows[:-1])
-    pairs = characters[paired] << _BITS | characters[paired + 1]
-    single = np.flatnonzero(lengths[rows] <= SHORT)
-    return np.concatenate([rows[single], rows[paired]]), np.concatenate([characters[single], pairs])
+    rows = np.repeat(np.arange(len(texts)), lengths)
+    paired = rows[1:] == rows[:-1]
+    pairs = (characters[:-1] << _BITS | characters[1:])[paired]
+    single = np.repeat(lengths <= SHORT, lengths)
+    return np.concatenate([rows[single], rows[1:][paired]]), np.concatenate([characters[single], pairs])
 
 
 def _message(gram):
