@@ -16,8 +16,8 @@ from django.views.decorators.http import condition, require_GET
 from jingwei.directory.models import Region
 from jingwei.kit.coordinates import SYSTEMS, from_wgs84, to_wgs84
 from jingwei.kit.polygons import inside
+from jingwei.kit.regions import COMMUNITY, GRID, TOWN
 
-TOWN, COMMUNITY, GRID = 9, 12, 15  # digits of a region's code
 DIGITS = 6  # of a degree: some 10 cm
 
 

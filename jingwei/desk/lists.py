@@ -12,31 +12,44 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import count, islice
 
+from django.contrib.postgres.fields.array import ArrayOverlap
 from django.core.exceptions import EmptyResultSet, ValidationError
 from django.db import connection, transaction
-from django.db.models import BinaryField, DateTimeField, ExpressionWrapper, F, Func, Q, Value
+from django.db.models import (
+    BinaryField,
+    BooleanField,
+    Count,
+    DateTimeField,
+    ExpressionWrapper,
+    F,
+    Func,
+    Q,
+    Value,
+)
 from django.db.models.functions import Coalesce
 from django.http import QueryDict
 from django.utils import timezone
 
-from jingwei.base.fields import SealedField, reveal
+from jingwei.base.fields import SealedField, places, reveal
 from jingwei.base.models import ListSetting, Load
-from jingwei.base.resource import Between
+from jingwei.base.resource import Between, Region
 from jingwei.desk.addresses import opened, personal_parameters, sealed
 from jingwei.desk.columns import ListColumn, columns_of, fetch, field_at, link_of, list_column, text
 from jingwei.desk.filters import Control, Question, control, label_of, shown_as, texts_of
 from jingwei.desk.search import Search
+from jingwei.kit.regions import COMMUNITY, TOWN
 
 COUNT_BOUND = 10_000  # totals are exact up to here
 SEARCH_BOUND = 2_000  # the same for a search: the rows of a fragment lie all over the table
-LOOK_BOUND = 500  # the same for a search whose rows have to be opened to be counted
+LOOK_BOUND = 200  # the same for a search whose rows have to be opened to be counted
 CHUNK = 5_000  # rows of a long selection that are read in one go
 SIZES = (25, 50, 100, 200)
 RESERVED = ("q", "tab", "sort", "load", "page", "size")  # no filter may have such a name
-# Candidates of a search looked at in one go, the last one again and again.
-_BATCHES = (200, 1_000, 5_000)
+_CANDIDATES = 2_500  # keys of rows to be looked at that are asked for in one go
+_LOOKED_AT = 500  # rows of these opened in one go
+_PROBE = 4_000  # rows of a territory that show whether a fragment is frequent there
 
 
 @dataclass(frozen=True)
@@ -110,6 +123,7 @@ class Selection:
         if self.load:
             conditions.append(resource.loaded(self.load))
         conditions += [c.condition for c in self.controls if c.condition is not None]
+        self._sifted = bool(conditions)
         self.untabbed = self.everything.filter(self.search.condition, *conditions)
         if self.refusals:
             self.untabbed = self.untabbed.none()
@@ -266,12 +280,14 @@ class Selection:
     def _look(self) -> Iterator[list]:
         """Keys of the rows that really match, batch by batch: the database finds some that only seem to."""
         needs = [*self.search.needs, *(name for column, _ in self.equal for name in column.needs)]
-        candidates = fetch(self._in_order(), needs, self.resource.related)
-        start = 0
-        for size in _growing(_BATCHES):
-            batch = list(candidates[start : start + size])
-            start += len(batch)
-            for at, row in enumerate(batch, start - len(batch) + 1):
+        ordered = self._in_order().values_list("pk", flat=True)
+        for start in count(0, _LOOKED_AT):
+            if start % _CANDIDATES == 0:
+                candidates = list(ordered[start : start + _CANDIDATES])
+            keys = candidates[start % _CANDIDATES :][:_LOOKED_AT]
+            rows = fetch(self.everything.filter(pk__in=keys), needs, self.resource.related).in_bulk()
+            batch = [rows[key] for key in keys if key in rows]
+            for at, row in enumerate(batch, start + 1):
                 row.place_in_list = at
             found = self.search.verified(batch)
             for column, value in self.equal:
@@ -279,7 +295,7 @@ class Selection:
                     row for row in found if value in (text(column.value(row)), text(column.value(row, True)))
                 ]
             yield [row.pk for row in found]
-            if len(batch) < size:
+            if len(keys) < _LOOKED_AT:
                 return
 
     def _keys(self, start, end) -> list:
@@ -301,7 +317,36 @@ class Selection:
     @cached_property
     def _counted(self) -> int:
         """How many rows the database finds, counted to one beyond the bound."""
-        return self.rows.order_by()[: self._bound + 1].count()
+        if not self.search.by_grams:
+            return self.rows.order_by()[: self._bound + 1].count()
+        return self._bound + 1 if self._is_frequent() else len(self._some)
+
+    @cached_property
+    def _some(self) -> list:
+        """The keys of what is found by grams, in no order, to one beyond the bound."""
+        return list(self._pointed_at.order_by().values_list("pk", flat=True)[: self._bound + 1])
+
+    def _is_frequent(self) -> bool:
+        """Whether the first rows of the territory hold more than the bound: an index would name them all."""
+        if self._sifted or self.tab is not None or self.search.long_words:
+            return False
+        first = self.everything.order_by(*self._order()).annotate(
+            holds=ExpressionWrapper(self.search.condition, output_field=BooleanField())
+        )
+        return first[:_PROBE].aggregate(n=Count("pk", filter=Q(holds=True)))["n"] > self._bound
+
+    @cached_property
+    def _pointed_at(self):
+        """The rows again; those of a quick search as the index of the grams finds them inside a territory."""
+        field = field_at(self.resource.model, self.search.grams)
+        if not field.within:
+            return self.rows
+        asked = [c.texts for c in self.controls if isinstance(c.filter, Region) and c.is_set]
+        codes = asked[0] if asked else self.actor.data_scope(self.permission).regions
+        if not codes or any(len(code) < TOWN or not code.isdecimal() for code in codes):
+            return self.rows
+        known = [code[: COMMUNITY if len(code) >= COMMUNITY else TOWN] for code in codes]
+        return self.rows.filter(ArrayOverlap(places(field.within), known))
 
     def _in_order(self):
         """The rows; few of them in an order that no index offers, though it is the same one.
@@ -315,9 +360,11 @@ class Selection:
         # A reference sorts by the order of what it refers to, a key of several columns by all of them.
         several = field is None or field.is_relation and name != field.attname or name == "pk"
         if self._counted > self._bound or several:
-            return self.rows
+            # Of many rows those that an index finds inside the territory are put in order, few as they are.
+            return self._pointed_at if self.search.long_words else self.rows
         same = Coalesce(name, name)
-        return self.rows.order_by(same.desc() if first.startswith("-") else same.asc(), *others)
+        rows = self.everything.filter(pk__in=self._some) if self.search.by_grams else self.rows
+        return rows.order_by(same.desc() if first.startswith("-") else same.asc(), *others)
 
     def keys(self) -> list:
         """The keys of all rows in order."""
@@ -411,12 +458,6 @@ def _bare(model, name):
         zone = Value(timezone.get_current_timezone_name())
         return Func(zone, F(name), function="timezone", output_field=DateTimeField())
     return name
-
-
-def _growing(sizes):
-    yield from sizes
-    while True:
-        yield sizes[-1]
 
 
 def counts(querysets) -> list[int]:

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import polars as pl
 from django.contrib.postgres.fields import ArrayField
 from django.db.models import Q
@@ -33,6 +34,7 @@ class Search:
         self.grams = grams_of(model)
         self.model = model
         self.words = (tidy(pl.Series([text], dtype=pl.String)).values[0] or "").split()
+        self.by_grams = False
         self.condition = Q()
         self.long_words: list[tuple[str, dict[str, str]]] = []
         for word in self.words:
@@ -41,7 +43,7 @@ class Search:
     @property
     def needs(self) -> list[str]:
         """The fields `verified` reads."""
-        exact = [name for _, wanted in self.long_words for name in wanted]
+        exact = dict.fromkeys(name for _, wanted in self.long_words for name in wanted)
         return [*self.texts, *exact] if self.long_words else []
 
     def _condition(self, word):
@@ -52,6 +54,7 @@ class Search:
         if wanted and (_RESIDENT_NUMBER.fullmatch(word.upper()) or _MOBILE.fullmatch(word)):
             return condition
         if self.grams:
+            self.by_grams = True
             folded = fold(pl.Series([word]))[0]
             if len(folded) > 2:
                 self.long_words.append((folded, wanted))
@@ -76,26 +79,25 @@ class Search:
 
     def verified(self, rows: list) -> list:
         """Those of `rows` that really hold every word."""
+        if not self.long_words or not rows:
+            return rows
+        columns = {name: self._clear(rows, name) for name in self.needs}
+        every = fold(pl.Series([text for name in self.texts for text in columns[name]], dtype=pl.String))
+        holds = np.ones(len(rows), dtype=bool)
         for word, wanted in self.long_words:
-            rows = self._holding(rows, word, wanted)
-        return rows
+            there = every.str.contains(word, literal=True).fill_null(False).to_numpy()
+            hits = there.reshape(len(self.texts), len(rows)).any(axis=0)
+            for name, value in wanted.items():
+                hits |= [text == value for text in columns[name]]
+            holds &= hits
+        return [row for row, held in zip(rows, holds, strict=True) if held]
 
-    def _holding(self, rows, word, wanted):
-        left, found = list(range(len(rows))), set()
-        # Sealed columns last: what stands in a plain one need not be opened.
-        for name in sorted([*wanted, *self.texts], key=lambda name: _is_sealed(field_at(self.model, name))):
-            values = [getattr(rows[at], name) for at in left]
-            if _is_sealed(field_at(self.model, name)):
-                reveal(values)
-                values = [value and value.clear() for value in values]
-            if name in wanted:
-                hits = [value == wanted[name] for value in values]
-            else:
-                texts = fold(pl.Series(values, dtype=pl.String))
-                hits = texts.str.contains(word, literal=True).fill_null(False).to_list()
-            found.update(at for at, hit in zip(left, hits, strict=True) if hit)
-            left = [at for at, hit in zip(left, hits, strict=True) if not hit]
-        return [row for at, row in enumerate(rows) if at in found]
+    def _clear(self, rows, name):
+        values = [getattr(row, name) for row in rows]
+        if isinstance(field_at(self.model, name), SealedField):
+            reveal(values)
+            return [value and value.clear() for value in values]
+        return values
 
 
 def slip_in(word) -> str:
@@ -106,9 +108,5 @@ def slip_in(word) -> str:
     return idcard.clean_numbers(pl.Series([word]), nothing, today=timezone.localdate()).errors[0] or ""
 
 
-def _is_sealed(field):
-    return isinstance(field, SealedField)
-
-
 def _is_exact(field):
-    return _is_sealed(field) and field.searchable
+    return isinstance(field, SealedField) and field.searchable

@@ -18,8 +18,8 @@ from jingwei.base import audit
 from jingwei.base.access import DataScope
 from jingwei.base.tables import FORMATS
 from jingwei.directory.models import Region
-from jingwei.directory.queries import COMMUNITY, areas_in, start_region
-from jingwei.kit.regions import LEVELS
+from jingwei.directory.queries import areas_in, start_region
+from jingwei.kit.regions import COMMUNITY, LEVELS
 
 
 class Measure(Protocol):

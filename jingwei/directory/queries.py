@@ -4,9 +4,7 @@ import os
 
 from jingwei.base.access import DataScope
 from jingwei.directory.models import Region
-from jingwei.kit.regions import LEVELS
-
-COMMUNITY = 12  # digits in the code of a community or village
+from jingwei.kit.regions import COMMUNITY, LEVELS
 
 
 def start_region(reach: DataScope, home: str) -> str:

@@ -8,7 +8,8 @@ import polars as pl
 
 from jingwei.kit.text import tidy
 
-LEVELS = {2: "省", 4: "市", 6: "区县", 9: "街道乡镇", 12: "社区村", 15: "网格"}
+TOWN, COMMUNITY, GRID = 9, 12, 15  # digits in the code of a region at that level
+LEVELS = {2: "省", 4: "市", 6: "区县", TOWN: "街道乡镇", COMMUNITY: "社区村", GRID: "网格"}
 
 # 下洋村委会 is the committee of 下洋村, 兴门居委会 that of 兴门社区.
 _COMMITTEES = [

@@ -12,7 +12,7 @@ from django.utils import timezone
 from jingwei.base.access import Rows, Scope
 from jingwei.base.codes import CodeField
 from jingwei.base.columns import RESIDENT_ID
-from jingwei.base.fields import GramsField, SealedField
+from jingwei.base.fields import GramsField, SealedField, places
 from jingwei.base.models import Record
 from jingwei.directory.fields import RegionCodeField
 from jingwei.directory.models import Region
@@ -111,7 +111,7 @@ class Person(Record):
     sample_point = models.CharField("采样点名称", max_length=120, blank=True, editable=False)
 
     grams = GramsField(
-        verbose_name="检索", null=True, editable=False
+        verbose_name="检索", within="region", null=True, editable=False
     )  # of name, address, registered address, occupation
 
     scope = Scope(region="region__code")
@@ -165,7 +165,7 @@ class Person(Record):
                 name="people_by_point",
             ),
             # With its pending list, or each new person costs 250 µs: six times the rest of the row.
-            GinIndex(fields=["grams"], name="people_grams"),
+            GinIndex(places("region"), "grams", name="people_grams"),
         ]
         triggers = [
             _note(pgtrigger.Insert, after="new_values"),

@@ -19,7 +19,7 @@ from jingwei.base.resource import Figure
 from jingwei.desk.filters import BLANK, YES_NO
 from jingwei.desk.statistics import Line, Share, Table
 from jingwei.directory.models import Region
-from jingwei.directory.queries import COMMUNITY
+from jingwei.kit.regions import COMMUNITY
 from jingwei.people import tallies
 from jingwei.people.queries import CONDITIONS, ELDERLY, aged, place
 

@@ -106,3 +106,25 @@ def test_a_page_takes_few_statements_however_it_was_asked_for(district, crowd, q
     with CaptureQueriesContext(connection) as queries:
         assert district.client.get(f"/people/?{query}").status_code == 200
     assert len(queries) <= 12
+
+
+PLACED = ["{piece}", "{end}", "{name}", "{piece}+{name}", "{piece}&sex={sex}", "{piece}&region={region}"]
+
+
+@pytest.mark.parametrize("login", ["village", "town"])
+def test_a_fragment_inside_a_territory_is_asked_for_as_the_index_has_it(request, crowd, login):
+    persona = request.getfixturevalue(login)
+    someone = selection(persona, "").everything.filter(address__isnull=False).first()
+    address = someone.address.clear()
+    words = {"piece": address[2:4], "end": address[-5:], "name": someone.name, "sex": someone.sex}
+    for query in PLACED:
+        found = selection(persona, "q=" + query.format(**words, region=someone.region_id))
+        keys = set(found.rows.values_list("pk", flat=True))
+        assert someone.pk in keys
+        assert found._pointed_at is not found.rows
+        assert set(found._pointed_at.values_list("pk", flat=True)) == keys
+
+
+def test_whoever_sees_the_district_searches_the_index_without_a_territory(district, crowd):
+    found = selection(district, "q=12号")
+    assert found._pointed_at is found.rows
