@@ -43,8 +43,9 @@ ROUNDS = 5
 QUERIES = """
 - venue_code=B000777 venue__name=场所777 number={number} phone={phone} number=990101198001010030
 name=人4711 name=张伟 venue__kind=1 venue__kind=9 venue__street=街道7 venue__street=别处
-result=正常 result=异常 test_result=待检 health_code=绿码 health_code=红码 health_code=黑码 collected_at__from={day}&collected_at__to={day}
-collected_at__to={day} venue__regulator={regulator}
+result=正常 result=异常 test_result=待检 health_code=绿码 health_code=红码 health_code=黑码
+collected_at__from={day}&collected_at__to={day} collected_at__to={day}
+venue__regulator={regulator}
 """.split()
 
 # Scans as a city has them, told by their number n, which also makes chance: of any venue, all day long.

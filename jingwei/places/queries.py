@@ -26,7 +26,7 @@ def with_scans(venues, first: date | None = None, last: date | None = None):
     are taken off, whichever are fewer: a year costs no more than thirty days (KP-P2).
     """
     first, last = first or _FIRST, last or _LAST
-    if _month(first) == _month(last):
+    if _month(first) >= _month(last):
         return venues.annotate(scans=_sum(VenueDay, day__range=(first, last)))
     begin, end = _month(first), _month(last)
     following = _next_month(last)

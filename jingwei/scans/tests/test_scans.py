@@ -170,7 +170,14 @@ def test_after_any_loads_and_deletions_the_counters_are_what_a_recount_gives(loa
             low, high = sorted(
                 date(2026, chance.choice([8, 9, 10, 11]), chance.randrange(1, 31)) for _ in "ab"
             )
-            for first, last in ((low, high), (None, high), (low, None), (None, None), (low, low)):
+            for first, last in (
+                (low, high),
+                (None, high),
+                (low, None),
+                (None, None),
+                (low, low),
+                (high, low),
+            ):
                 within = [
                     number
                     for (of, day), number in recounted().items()
