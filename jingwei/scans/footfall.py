@@ -19,7 +19,7 @@ from jingwei.base.resource import (
 from jingwei.desk.guard import require, row_or_404
 from jingwei.desk.views import record_page
 from jingwei.scans.models import Analysis, SuggestedThreshold, UnusualDay
-from jingwei.scans.unusual import WEEK, WEEKS, adopt_threshold, usual_days_of
+from jingwei.scans.unusual import TIMES, WEEK, WEEKS, adopt_threshold, usual_days_of
 
 WEEKDAYS = "一二三四五六日"
 
@@ -34,8 +34,13 @@ def show_day(request, resource, pk):
     """An unusual day among the days around it, with what is usual on each."""
     require(request, resource, "view")
     row = row_or_404(request, resource, "view", pk)
+    note = (
+        f"正常范围由之前 {WEEKS.value()} 周同一星期几的扫码量得出。偏离倍数：与平常之差是平时波动的多少倍，"
+        f"超过 {TIMES.value()} 倍的是异常日。"
+    )
     more = {"days": usual_days_of(row.venue), "inside": {row.day}, "inside_name": "这一天"}
-    return _page(request, resource, row, title="每日扫码量与平常", bounds=("正常下限", "正常上限"), **more)
+    more |= {"title": "每日扫码量与平常", "bounds": ("正常下限", "正常上限")}
+    return _page(request, resource, row, note, **more)
 
 
 def show_suggestion(request, resource, pk):
@@ -44,19 +49,17 @@ def show_suggestion(request, resource, pk):
     row = row_or_404(request, resource, "view", pk)
     held = {"low": row.low, "high": row.high}
     days = [replace(day, **held) for day in usual_days_of(row.venue, days=WEEK * WEEKS.value())]
+    more = {"days": days, "title": "每日扫码量与建议阈值", "bounds": ("建议最小值", "建议最大值")}
     return _page(
-        request,
-        resource,
-        row,
-        title="近期每日扫码量与建议阈值",
-        days=days,
-        bounds=("建议最小值", "建议最大值"),
+        request, resource, row, "采用后每日扫码量按建议的最小值、最大值判断，从采用之日起生效。", **more
     )
 
 
-def _page(request, resource, row, **more):
-    more["analysis"] = Analysis.objects.first()
-    return record_page(request, resource, row, template="scans/days.html", **more)
+def _page(request, resource, row, note, **more):
+    """The page of a record with its chart; `note` says how to read it."""
+    if analysis := Analysis.objects.first():
+        note += f"分析至 {analysis.through}；全部场所都没有扫码的日子视为数据未到，不参与比较。"
+    return record_page(request, resource, row, template="scans/days.html", note=note, **more)
 
 
 class UnusualDayResource(Resource):
@@ -66,20 +69,21 @@ class UnusualDayResource(Resource):
     model = UnusualDay
     related = ["venue"]
     actions = ("view", "export")
-    readonly = ["day", "count", "usual", "low", "high", "direction", "deviation"]
-    internal = ["venue"]
+    readonly = ["day", "count", "usual", "low", "high", "direction"]
+    internal = ["venue", "deviation"]
     columns = [
         of_venue("code", "公共场所ID"),
         of_venue("name", "公共场所"),
         of_venue("street", "所在街道"),
         "day",
         Column("weekday", "星期", lambda row: f"星期{WEEKDAYS[row.day.weekday()]}", needs=["day"]),
-        *("count", "usual", "low", "high", "direction", "deviation"),
+        *("count", "usual", "low", "high", "direction"),
+        Column("times", "偏离倍数", lambda row: row.deviation, "deviation", ["deviation"]),
     ]
     link = "name"
     sections = [
         ("异常日", ["code", "name", "street", "day", "weekday"]),
-        ("扫码量", ["count", "usual", "low", "high", "direction", "deviation"]),
+        ("扫码量", ["count", "usual", "low", "high", "direction", "times"]),
     ]
     order = ["-deviation", "venue_id", "pk"]
     filters = [
@@ -97,7 +101,7 @@ class UnusualDayResource(Resource):
     panels = [
         Panel(
             on,
-            "近四周异常日",
+            "异常日",
             lambda venue: venue.unusual_days.order_by("-day"),
             ["name", "day", "weekday", "count", "usual", "low", "high", "direction"],
         )
