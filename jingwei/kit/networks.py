@@ -1,0 +1,32 @@
+"""Networks that an address may belong to, in CIDR notation (RFC 4632, RFC 4291)."""
+
+from collections.abc import Iterable
+from ipaddress import IPv6Address, ip_address, ip_network
+
+
+def clean_network(text: str) -> str:
+    """A network or a single address in its usual form: "10.1.2.0/24", "192.0.2.7/32".
+
+    ValueError in words if it is none, or if it names a host within a network.
+    """
+    text = text.strip()
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        pass
+    try:
+        wider = ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"“{text}”不是网段，请写成 10.1.2.0/24 这样，或单个地址 10.1.2.3") from None
+    raise ValueError(f"“{text}”不是网段的起始地址，是否应为 {wider}？单个地址请不写“/”")
+
+
+def is_inside(address: str, networks: Iterable[str]) -> bool:
+    """Whether an address lies in one of the networks; what is no address lies in none."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(found, IPv6Address) and found.ipv4_mapped:
+        found = found.ipv4_mapped
+    return any(found in ip_network(network) for network in networks)

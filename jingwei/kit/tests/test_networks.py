@@ -1,0 +1,49 @@
+"""Networks in CIDR notation, and what lies in them."""
+
+import pytest
+
+from jingwei.kit.networks import clean_network, is_inside
+
+pytestmark = pytest.mark.req("SEC-19")
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        (" 10.1.2.0/24 ", "10.1.2.0/24"),
+        ("192.0.2.7", "192.0.2.7/32"),
+        ("10.0.0.0/255.0.0.0", "10.0.0.0/8"),
+        ("2001:DB8::/32", "2001:db8::/32"),
+    ],
+)
+def test_a_network_takes_its_usual_form(text, network):
+    assert clean_network(text) == network
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("10.1.2.3/24", "是否应为 10.1.2.0/24"), ("10.1.2", "不是网段"), ("", "不是网段"), ("内网", "不是网段")],
+)
+def test_what_is_no_network_is_refused_with_advice(text, says):
+    with pytest.raises(ValueError, match=says):
+        clean_network(text)
+
+
+@pytest.mark.parametrize(
+    ("address", "inside"),
+    [
+        ("10.1.2.255", True),
+        ("10.1.3.0", False),
+        ("::ffff:10.1.2.3", True),
+        ("2001:db8::1", True),
+        ("2001:db9::1", False),
+        ("unknown", False),
+        ("", False),
+    ],
+)
+def test_an_address_lies_in_a_network_or_not(address, inside):
+    assert is_inside(address, ["10.1.2.0/24", "2001:db8::/32"]) == inside
+
+
+def test_nothing_lies_in_no_network():
+    assert not is_inside("10.1.2.3", [])
