@@ -112,7 +112,6 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.messages",
     "django.contrib.postgres",
-    "django.contrib.sessions",
     "django.contrib.staticfiles",
     "csp",
     "pghistory",
@@ -168,6 +167,7 @@ AUTH_USER_MODEL = "directory.Operator"
 AUTHENTICATION_BACKENDS = ["jingwei.directory.backends.OperatorBackend"]
 PASSWORD_HASHERS = ["jingwei.directory.hashers.PBKDF2SM3PasswordHasher"]
 JINGWEI_TRUSTED_PROXIES = {name for name in os.environ.get("JINGWEI_TRUSTED_PROXY", "").split(",") if name}
+SESSION_ENGINE = "jingwei.directory.sessions"
 SESSION_COOKIE_AGE = 24 * 3600  # no session lasts longer; a parameter ends it sooner
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SESSION_COOKIE_HTTPONLY = True

@@ -23,12 +23,23 @@ FOR_STRANGERS = {
     "healthz",
     "sign-in/",
     "sign-in/code/",
+    "sign-in/with/<int:pk>/",
+    "sign-in/back/<int:pk>/",
     "gateway/sms/",
     "gateway/oa/menus/",
     "e/<str:token>/",
 }
 # One's own account and nothing else: open to every operator, whatever the grants.
-FOR_EVERY_OPERATOR = {"", "badges/", "jobs/", "password/", "second-factor/", "appointment/", "sign-out/"}
+FOR_EVERY_OPERATOR = {
+    "",
+    "badges/",
+    "jobs/",
+    "password/",
+    "second-factor/",
+    "account/",
+    "appointment/",
+    "sign-out/",
+}
 RESOURCES = menu.resources()
 NO_FILE = "00000000-0000-0000-0000-000000000001"
 

@@ -11,7 +11,7 @@ from procrastinate.contrib.django import app
 from jingwei.base.access import platform_actor
 from jingwei.base.models import Job
 from jingwei.desk import exports, files, imports, jobs, verbs
-from jingwei.directory import oa_actions
+from jingwei.directory import actions, oa_actions
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def run_scheduled(timestamp, *, kind):
 schedule("clean-files", "清理过期文件", files.clean_up, "10 * * * *")
 schedule("clean-loads", "清理导入记录", imports.clean_up, "15 19 * * *")
 schedule("clean-jobs", "清理任务记录", jobs.clean_up, "20 19 * * *")
+schedule("close-unused", "停用长期未登录的账号", actions.close_unused, "30 17 * * *")
 schedule("oa-sync", "同步 OA 组织和人员", oa_actions.sync_all, "0 17 * * *", oa_actions.is_on)
 schedule("oa-changes", "同步 OA 的变动", oa_actions.sync_changes, "40 * * * *", oa_actions.is_on)
 

@@ -1,27 +1,69 @@
-"""The pages of one's own account: sign in and out, change the password, switch the appointment (P-2)."""
+"""The pages of one's own account: sign in and out, password, second factor, the appointment (P-2)."""
+
+import time
+from functools import cache, wraps
+from threading import BoundedSemaphore
 
 import polars as pl
+import segno
 from django import forms
 from django.contrib import auth, messages
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ValidationError
-from django.shortcuts import redirect, render
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from jingwei.base import audit
-from jingwei.directory import parameters, signing_in
+from jingwei.directory import captchas, factors, parameters, providers, signing_in
 from jingwei.directory.actions import ask_for_account
-from jingwei.directory.middleware import origin
-from jingwei.directory.models import Organisation, Registration
+from jingwei.directory.middleware import begin_session, origin
+from jingwei.directory.models import Operator, Organisation, Provider, Registration, Session, SignIn
 from jingwei.directory.passwords import must_change
+from jingwei.directory.queries import online
+from jingwei.directory.sessions import digest_of
+from jingwei.kit.devices import device_in_words
 from jingwei.kit.phone import clean_phones
 
 
 def _password(label, autocomplete):
     widget = forms.PasswordInput({"autocomplete": autocomplete})
     return forms.CharField(label=label, max_length=128, strip=False, widget=widget)
+
+
+class CaptchaInput(forms.TextInput):
+    """A new question each time it is shown; its value is the token of the last one and the answer."""
+
+    template_name = "directory/widgets/captcha.html"
+    words = False
+
+    def get_context(self, name, value, attrs):
+        return super().get_context(name, "", attrs) | {"question": captchas.question(words=self.words)}
+
+    def value_from_datadict(self, data, files, name):
+        return data.get(f"{name}_token", ""), data.get(name, "").strip()
+
+
+class CaptchaField(forms.Field):
+    """Token and answer of a question; whether it is right is decided where it counts."""
+
+    widget = CaptchaInput({"autocomplete": "off", "autocapitalize": "characters", "maxlength": "8"})
+
+    def __init__(self):
+        super().__init__(label="验证码", required=False)
+
+
+def _sent(form_class, request):
+    """The form as it was sent. Who asked for another question gets it, and nothing is checked yet."""
+    if "another" not in request.POST:
+        return form_class(request.POST or None)
+    form = form_class(initial=request.POST.dict())
+    form.fields["captcha"].widget.words = request.POST["another"] == "words"
+    return form
 
 
 class SignInForm(forms.Form):
@@ -33,6 +75,7 @@ class SignInForm(forms.Form):
         widget=forms.TextInput({"autocomplete": "username", "autocapitalize": "none", "autofocus": True}),
     )
     password = _password("口令", "current-password")
+    captcha = CaptchaField()
 
 
 class PasswordForm(forms.Form):
@@ -47,6 +90,18 @@ class PasswordForm(forms.Form):
         if values.get("new") and values.get("again") and values["new"] != values["again"]:
             self.add_error("again", "两次输入的新口令不一致")
         return values
+
+
+class CodeForm(forms.Form):
+    """A one-time code, or a recovery code where the device is lost."""
+
+    code = forms.CharField(
+        label="动态口令或恢复码",
+        max_length=40,
+        widget=forms.TextInput(
+            {"autocomplete": "one-time-code", "autocapitalize": "none", "autofocus": True}
+        ),
+    )
 
 
 class OfficeChoices(forms.ModelChoiceField):
@@ -71,6 +126,7 @@ class RegistrationForm(forms.ModelForm):
     organisation = OfficeChoices(label="所属村社区或单位")
     password = _password("口令", "new-password")
     again = _password("再输一次口令", "new-password")
+    captcha = CaptchaField()
 
     class Meta:
         model = Registration
@@ -91,14 +147,46 @@ class RegistrationForm(forms.ModelForm):
         return values
 
 
+# To check a password takes a tenth of a second of a processor. However many ask for it, so many requests of a
+# process are at it, so many more wait, and the pages of those who are in stay quick.
+AT_WORK, WITH_WAITING = 2, 10
+_work, _room = BoundedSemaphore(AT_WORK), BoundedSemaphore(WITH_WAITING)
+
+
+def in_turn(view):
+    """A view whose forms are looked at a few at a time; who comes when too many wait is sent away at once."""
+
+    @wraps(view)
+    def taking_turns(request):
+        if request.method != "POST":
+            return view(request)
+        if not _room.acquire(blocking=False):
+            return HttpResponse(_crowded(), status=429, headers={"Retry-After": "5"})
+        try:
+            with _work:
+                return view(request)
+        finally:
+            _room.release()
+
+    return taking_turns
+
+
+@cache
+def _crowded():
+    advice = "现在登录的人太多，请稍等几秒，返回上一页再提交。"
+    return render_to_string("error.html", {"status": 429, "title": "请稍后再试", "advice": advice})
+
+
 @login_not_required
 @never_cache
+@in_turn
 def register(request):
     """Ask for an account; the answer is the same whether or not the login name is taken."""
-    form = RegistrationForm(request.POST or None)
+    form = _sent(RegistrationForm, request)
     if form.is_valid():
+        values = {name: form.cleaned_data[name] for name in ("password", "captcha")}
         try:
-            ask_for_account(form.instance, password=form.cleaned_data["password"], origin=origin(request))
+            ask_for_account(form.instance, **values, origin=origin(request))
         except ValidationError as error:
             form.add_error(None, error)
         else:
@@ -110,26 +198,99 @@ def register(request):
 
 @login_not_required
 @never_cache
+@in_turn
 def sign_in(request):
     """The way in. A session that was open under the same cookie begins anew (SEC-3)."""
     following = _following(request)
     if request.method == "GET" and request.user.is_authenticated:
         return redirect(following)
-    form = SignInForm(request.POST or None)
+    form = _sent(SignInForm, request)
     if form.is_valid():
         try:
             operator = signing_in.sign_in(**form.cleaned_data, **origin(request))
         except ValidationError as error:
             form.add_error(None, error)
         else:
+            return _go_on(request, operator, following)
+    locked = any(error.code == signing_in.LOCKED for error in form.non_field_errors().as_data())
+    if locked or not signing_in.asks_captcha(request.POST.get("login", ""), origin(request)["address"]):
+        del form.fields["captcha"]
+    context = {"form": form, "next": following, "signed_out": "out" in request.GET}
+    context["providers"] = Provider.objects.filter(enabled=True)
+    return render(request, "directory/sign_in.html", context)
+
+
+@login_not_required
+@never_cache
+def sign_in_elsewhere(request, pk):
+    """Send to another system's sign-in page (P-2.4)."""
+    provider = get_object_or_404(Provider, pk=pk, enabled=True)
+    request.session["elsewhere"] = _following(request)
+    try:
+        return providers.send(request, provider, request.build_absolute_uri(reverse("back", args=[pk])))
+    except ValidationError as error:
+        messages.error(request, error.messages[0])
+        return redirect("sign-in")
+
+
+@login_not_required
+@never_cache
+def back_from_elsewhere(request, pk):
+    """Let in who comes back from another system, as far as the account here allows."""
+    provider = get_object_or_404(Provider, pk=pk, enabled=True)
+    try:
+        external_id = providers.who_came_back(request, provider, origin(request))
+        operator = signing_in.sign_in_from(provider, external_id, **origin(request))
+    except ValidationError as error:
+        messages.error(request, error.messages[0])
+        return redirect("sign-in")
+    return _go_on(request, operator, request.session.get("elsewhere", "/"))
+
+
+def _go_on(request, operator, following):
+    """Open a session, or ask for the second factor first. What the session held before is gone (SEC-3)."""
+    request.session.flush()
+    if not operator.second_factor_since:
+        _open_session(request, operator)
+        return redirect(following)
+    request.session["half"] = {
+        "operator": operator.pk,
+        "hash": operator.get_session_auth_hash(),
+        "until": time.time() + HALF_SECONDS,
+        "next": following,
+    }
+    return redirect("sign-in-code")
+
+
+def _open_session(request, operator):
+    auth.login(request, operator)
+    begin_session(request)
+
+
+HALF_SECONDS = 300  # between the password and the code
+
+
+@login_not_required
+@never_cache
+@in_turn
+def sign_in_code(request):
+    """The second half of the way in, for who gave the right password a moment ago (P-2.2)."""
+    half = request.session.get("half", {"until": 0})
+    known = Operator.objects.select_related("organisation", "factor")
+    operator = known.filter(pk=half.get("operator")).first()
+    if operator is None or half["until"] < time.time() or operator.get_session_auth_hash() != half["hash"]:
+        return redirect("sign-in")
+    form = CodeForm(request.POST or None)
+    if form.is_valid():
+        try:
+            signing_in.give_code(operator, form.cleaned_data["code"], **origin(request))
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
             request.session.flush()
-            auth.login(request, operator)
-            return redirect(following)
-    return render(
-        request,
-        "directory/sign_in.html",
-        {"form": form, "next": following, "signed_out": "out" in request.GET},
-    )
+            _open_session(request, operator)
+            return redirect(half["next"])
+    return render(request, "directory/sign_in_code.html", {"form": form})
 
 
 def _following(request):
@@ -175,6 +336,70 @@ def password(request):
             "classes": parameters.PASSWORD_CLASSES.value(),
         },
     )
+
+
+@never_cache
+def account(request):
+    """One's own account: password, second factor, where it is signed in, who has tried to (P-2.1, P-2.3)."""
+    operator = request.user
+    here = digest_of(request.session.session_key)
+    mine = Session.objects.filter(online(), operator=operator)
+    tries = SignIn.objects.filter(operator=operator)[:10]
+    if request.method == "POST":
+        chosen = mine.exclude(pk=here)
+        if request.POST.get("session"):
+            chosen = chosen.filter(pk=request.POST["session"])
+        try:
+            signing_in.end_own_sessions(request.actor, operator, chosen)
+            messages.success(request, "已结束所选的登录")
+        except ValidationError as error:
+            messages.error(request, error.messages[0])
+        return redirect("account")
+    context = {
+        "sessions": [(session, session.pk == here, device_in_words(session.device)) for session in mine],
+        "tries": [(row, device_in_words(row.device)) for row in tries],
+        "password_days": parameters.PASSWORD_DAYS.value(),
+        "required": factors.is_required(operator),
+    }
+    return render(request, "directory/account.html", context)
+
+
+@never_cache
+def second_factor(request):
+    """Set the second factor up, renew its recovery codes, switch it off (P-2.2)."""
+    form, codes = CodeForm(request.POST if "code" in request.POST else None), []
+    if request.POST.get("do") == "set-up":
+        factors.set_up(request.user)
+        return redirect("second-factor")
+    if form.is_valid():
+        try:
+            codes = _change_factor(request, request.POST.get("do"), form.cleaned_data["code"])
+        except ValidationError as error:
+            form.add_error(None, error)
+    operator = Operator.objects.select_related("organisation", "factor").get(pk=request.user.pk)
+    if form.is_valid():
+        auth.update_session_auth_hash(request, operator)  # this session goes on, all others end
+        if not codes:
+            return redirect("second-factor")
+    context = {"form": form, "codes": codes, "factor": getattr(operator, "factor", None)}
+    context["required"] = factors.is_required(operator)
+    if context["factor"] and not operator.second_factor_since:
+        secret, address = context["factor"].secret.clear(), factors.address_of(context["factor"])
+        context["secret"] = " ".join(secret[start : start + 4] for start in range(0, len(secret), 4))
+        context["picture"] = segno.make_qr(address).svg_data_uri(scale=5, light="#fff")
+    return render(request, "directory/second_factor.html", context)
+
+
+def _change_factor(request, asked, code):
+    """Do what was asked on the page of the second factor; the recovery codes to be shown."""
+    if asked == "confirm":
+        return factors.confirm(request.actor, request.user, code)
+    signing_in.require_own_code(request.actor, request.user, code)
+    if asked == "renew":
+        return factors.renew_recovery_codes(request.actor, request.user)
+    factors.switch_off(request.actor, request.user)
+    messages.success(request, "双因素登录已停用")
+    return []
 
 
 @require_POST

@@ -1,14 +1,18 @@
 """What changes the directory: organisations, accounts, appointments, roles (P-1)."""
 
+from datetime import timedelta
+
 from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from jingwei.base import audit
 from jingwei.base.access import Actor
 from jingwei.base.saving import delete_record, save_record
-from jingwei.directory import parameters, passwords, rules, signing_in
+from jingwei.directory import captchas, factors, parameters, passwords, rules, signing_in
 from jingwei.directory.models import (
     Appointment,
     Operator,
@@ -16,18 +20,22 @@ from jingwei.directory.models import (
     Registration,
     RetiredLogin,
     Role,
+    Session,
     login_key,
 )
 from jingwei.directory.oa_actions import keep_to_owned
+from jingwei.directory.queries import online
+from jingwei.kit.networks import is_inside
 
 
-def _switch(actor, model, row, *, enabled, resource, reason=""):
+def _switch(actor, model, row, *, enabled, resource, reason="", **more):
     """Enable or disable one row; a page offers only what changes something, so asking in vain is refused."""
     locked = model.objects.select_for_update(of=("self",)).get(pk=row.pk)
     if locked.enabled == enabled:
         raise ValidationError(f"“{locked}”已经{'启用' if enabled else '停用'}")
     act = "启用" if enabled else "停用"
-    return save_record(actor, locked, resource=resource, values={"enabled": enabled}, act=act, reason=reason)
+    values = {"enabled": enabled, **more}
+    return save_record(actor, locked, resource=resource, values=values, act=act, reason=reason)
 
 
 # --- organisations
@@ -63,7 +71,15 @@ def save_operator(actor, operator: Operator, *, values, version=None):
     else:
         _require_above(actor, operator)
         keep_to_owned(operator, values)
+        _stay_inside(actor, operator, values)
     return save_record(actor, operator, resource="operators", values=values, version=version)
+
+
+def _stay_inside(actor, operator, values):
+    """Nobody shuts the door on themselves."""
+    networks = values.get("networks")
+    if operator.pk == actor.operator_id and networks and not is_inside(actor.address, networks):
+        raise ValidationError({"networks": f"不含您现在所用的地址 {actor.address}，保存后您自己将不能登录"})
 
 
 def _require_above(actor, operator):
@@ -89,7 +105,7 @@ def enable_operator(actor, operator: Operator):
     """Let an account sign in again; the time it was not used starts anew."""
     _require_above(actor, operator)
     Operator.objects.filter(pk=operator.pk).update(last_login=timezone.now())
-    _switch(actor, Operator, operator, enabled=True, resource="operators")
+    _switch(actor, Operator, operator, enabled=True, resource="operators", disabled_for="")
 
 
 @transaction.atomic
@@ -98,7 +114,26 @@ def disable_operator(actor, operator: Operator, *, reason):
     if operator.pk == actor.operator_id:
         raise ValidationError("不能停用自己的账号")
     _require_above(actor, operator)
-    _switch(actor, Operator, operator, enabled=False, resource="operators", reason=reason)
+    _disable(actor, operator, reason)
+
+
+def _disable(actor, operator, reason):
+    _switch(
+        actor, Operator, operator, enabled=False, resource="operators", reason=reason, disabled_for=reason
+    )
+
+
+def close_unused(actor, job, report) -> dict:
+    """Kind of job: disable accounts nobody has used for long, clear sessions away that are over (SEC-5)."""
+    days = timedelta(days=parameters.UNUSED.value())
+    last = Coalesce("last_login", "created_at")
+    idle = Operator.objects.alias(last=last).filter(enabled=True, last__lt=timezone.now() - days)
+    unused = [operator for operator in idle.select_related("organisation") if signing_in.is_unused(operator)]
+    for operator in unused:
+        with transaction.atomic():
+            _disable(actor, operator, signing_in.UNUSED)
+    Session.objects.exclude(online()).filter(Q(operator__isnull=False) | Q(expire_date__lt=Now())).delete()
+    return {"message": f"停用长期未登录的账号 {len(unused)} 个"}
 
 
 @transaction.atomic
@@ -115,6 +150,7 @@ def reset_password(actor, operator: Operator) -> str:
     if operator.pk == actor.operator_id:
         raise ValidationError("自己的口令请在“修改口令”页面修改")
     _require_above(actor, operator)
+    rules.require_second_person(actor, operator)
     password = passwords.random_password()
     passwords.set_password(
         Operator.objects.select_for_update().get(pk=operator.pk), password, must_change=True
@@ -126,12 +162,21 @@ def reset_password(actor, operator: Operator) -> str:
     )
 
 
+@transaction.atomic
+def reset_second_factor(actor, operator: Operator, *, reason):
+    """Take a lost device off an account (SEC-4)."""
+    _require_above(actor, operator)
+    factors.reset(actor, operator, reason=reason)
+
+
 # --- accounts asked for
 
 
 @transaction.atomic
-def ask_for_account(registration: Registration, *, password, origin):
+def ask_for_account(registration: Registration, *, password, captcha, origin):
     """Keep a stranger's application for review (P-1.4). `origin`: address, device and request id.
+
+    `captcha` is token and answer of a question.
 
     Says nothing about which login names exist: that is decided when the application is approved.
     """
@@ -141,6 +186,8 @@ def ask_for_account(registration: Registration, *, password, origin):
     ).count()
     if today >= allowed:
         raise ValidationError("今天从这个地址提交的申请太多，请明天再试，或到所属村社区办理")
+    if not captchas.take(*captcha):
+        raise ValidationError({"captcha": captchas.WRONG})
     applicant = Operator(
         login=registration.login,
         login_key=login_key(registration.login),
@@ -184,8 +231,7 @@ def approve_registration(actor, registration: Registration, *, login=""):
         password=decided.password,
         password_at=timezone.now(),
         must_change_password=False,  # chosen by its owner a moment ago
-        created_by=actor.operator_id,
-    )
+    )  # entered by the applicant, so that who approves is the second person already
     operator.full_clean()
     operator.save(force_insert=True)
     audit.record(actor, "新增", operator, resource="operators", reason="注册审核通过")
@@ -212,6 +258,7 @@ def save_appointment(actor, appointment: Appointment, *, values, version=None):
     if saved.post and saved.post.department.organisation_id != saved.organisation_id:
         raise ValidationError({"post": f"职务“{saved.post}”不属于{saved.organisation}"})
     rules.require_grantable(actor, saved, [*saved.roles.all(), *before])
+    rules.require_second_person(actor, saved.operator)
     return saved
 
 
@@ -239,7 +286,8 @@ def save_role(actor, role: Role, *, values, version=None):
 @transaction.atomic
 def copy_role(actor, role: Role, *, name) -> Role:
     """A new role of another name with everything `role` has; nobody holds it yet (P-1.5)."""
-    values = {field: getattr(role, field) for field in ("permissions", "reach", "note")}
+    copied = ("permissions", "reach", "second_factor", "networks", "note")
+    values = {field: getattr(role, field) for field in copied}
     values |= {"name": name, "regions": role.regions.all(), "organisations": role.organisations.all()}
     return save_role(actor, Role(), values=values)
 

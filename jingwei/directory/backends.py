@@ -10,4 +10,4 @@ class OperatorBackend(BaseBackend):
 
     def get_user(self, user_id):
         """The operator with the organisation, also a disabled one, whose session the digest then ends."""
-        return Operator.objects.select_related("organisation").filter(pk=user_id).first()
+        return Operator.objects.select_related("organisation", "factor").filter(pk=user_id).first()

@@ -11,12 +11,11 @@ from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 from django.utils.http import urlencode
 
+from jingwei.base import audit
+from jingwei.directory import factors
 from jingwei.directory.actors import actor_for
 from jingwei.directory.passwords import must_change
-from jingwei.directory.signing_in import session_is_over
-
-# What an operator may still open whose password has to be changed first.
-WITH_OLD_PASSWORD = {"password", "sign-out"}
+from jingwei.directory.signing_in import may_come_from, session_is_over
 
 
 class ActorMiddleware:
@@ -38,12 +37,26 @@ class ActorMiddleware:
             return None
         if not request.user.is_authenticated:
             return to_sign_in(request)
-        if not _still_open(request.session, in_background="X-Background" in request.headers):
+        if not _still_open(request):
             logout(request)
             return to_sign_in(request)
-        if request.resolver_match.url_name not in WITH_OLD_PASSWORD and must_change(request.user):
-            return send_to(request, reverse("password"))
+        if not may_come_from(request.user, origin(request)["address"]):
+            audit.record(request.actor, "访问", resource="operators", result="拒绝", reason="网络不允许")
+            logout(request)
+            return to_sign_in(request)
+        only = page_owed(request.user)
+        if only and request.resolver_match.url_name not in (only, "sign-out"):
+            return send_to(request, reverse(only))
         return None
+
+
+def page_owed(operator):
+    """The one page open to an operator until something is done there, "" if nothing is (SEC-1, SEC-4)."""
+    if operator.has_usable_password() and must_change(operator):
+        return "password"
+    if factors.is_required(operator) and not operator.second_factor_since:
+        return "second-factor"
+    return ""
 
 
 def actor_of(request):
@@ -83,12 +96,23 @@ def _is_fragment(request):
     return "HX-Current-URL" in request.headers
 
 
-def _still_open(session, *, in_background):
-    """Whether the session goes on. A page that asks for news by itself is no activity of its operator."""
+def begin_session(request):
+    """Have the session know when it began and where."""
     now = time.time()
-    begun, seen = session.setdefault("begun", now), session.setdefault("seen", now)
-    if session_is_over(begun, seen):
+    where = origin(request)
+    request.session.update(
+        {"begun": now, "seen": now} | {name: where[name] for name in ("address", "device")}
+    )
+
+
+def _still_open(request):
+    """Whether the session goes on. A page that asks for news by itself is no activity of its operator."""
+    session, now = request.session, time.time()
+    if "begun" not in session:
+        begin_session(request)
+    if session_is_over(session["begun"], session["seen"]):
         return False
-    if now - seen > 60 and not in_background:  # to write it at every request would cost a statement each
-        session["seen"] = now
+    in_background = "X-Background" in request.headers
+    if now - session["seen"] > 60 and not in_background:  # written each time it would cost a statement each
+        session.update({"seen": now, "address": origin(request)["address"]})
     return True

@@ -6,6 +6,7 @@ import unicodedata
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -19,7 +20,9 @@ from jingwei.base.access import Rows, Scope
 from jingwei.base.codes import CodeField
 from jingwei.base.fields import SealedField
 from jingwei.base.models import Record
+from jingwei.directory.fields import NetworksField
 from jingwei.kit import regions
+from jingwei.kit.devices import device_in_words
 
 
 class Region(Record):
@@ -229,6 +232,8 @@ class Role(Record):
     # Which of the three administrators the role makes; follows from its permissions (P-1.8, directory.rules).
     administrator = models.CharField("管理员类别", max_length=10, blank=True, editable=False)
     note = models.CharField("说明", max_length=200, blank=True)
+    second_factor = models.BooleanField("须双因素登录", default=False)
+    networks = NetworksField("限定网络")
     enabled = models.BooleanField("启用", default=True)
 
     scope = Scope(shared=True)
@@ -270,7 +275,10 @@ class Operator(AbstractBaseUser, Record):
     organisation = models.ForeignKey(Organisation, models.PROTECT, verbose_name="所属单位")
     external_id = models.CharField("外部编号", max_length=60, blank=True)
     enabled = models.BooleanField("启用", default=True)
+    # Why the account is disabled, for who is asked to enable it.
+    disabled_for = models.CharField("停用原因", max_length=200, blank=True, editable=False)
     ends_on = models.DateField("有效期至", null=True, blank=True)
+    networks = NetworksField("限定网络")
     must_change_password = models.BooleanField("须改口令", default=True)
     password_at = models.DateTimeField("口令更新时间", null=True, editable=False)
     # Encoded like the password, the latest first: none of them may come again (SEC-1).
@@ -312,21 +320,23 @@ class Operator(AbstractBaseUser, Record):
     def appointments_in_force(self) -> list["Appointment"]:
         """The appointments that hold today, the oldest first, in one query with all that rights follow from.
 
-        Each carries `held_roles`, a list of {id, permissions, reach, regions, organisations} of its enabled
-        roles, and the menu settings that concern the operator: `hidden`, keys, and `granted`, {key, allowed}.
+        Each carries `held_roles`, a list of {id, permissions, reach, regions, organisations, second_factor,
+        networks} of its enabled roles, and the menu settings that concern the operator: `hidden`, keys, and
+        `granted`, {key, allowed}.
         """
         listed = {
             "regions": ArraySubquery(Region.objects.filter(role=OuterRef("pk")).values("code")),
             "organisations": ArraySubquery(Organisation.objects.filter(role=OuterRef("pk")).values("path")),
         }
         roles = Role.objects.filter(appointment=OuterRef("pk"), enabled=True).order_by("pk")
+        asked = ("permissions", "reach", "second_factor", "networks")
         grants = MenuGrant.objects.filter(operator=OuterRef("operator"))
         return list(
             self.appointments.filter(Appointment.in_force(timezone.localdate()))
             .select_related("organisation", "post")
             .annotate(
                 held_roles=ArraySubquery(
-                    roles.values(json=JSONObject(id="pk", permissions="permissions", reach="reach", **listed))
+                    roles.values(json=JSONObject(id="pk", **{name: name for name in asked}, **listed))
                 ),
                 hidden=ArraySubquery(MenuSetting.objects.filter(hidden=True).values("key")),
                 granted=ArraySubquery(grants.values(json=JSONObject(key="key", allowed="allowed"))),
@@ -334,10 +344,22 @@ class Operator(AbstractBaseUser, Record):
             .order_by("id")
         )
 
+    @property
+    def held_roles(self) -> list[dict]:
+        """The roles of all appointments in force, as `appointments_in_force` tells them."""
+        return [role for appointment in self.appointments_in_force for role in appointment.held_roles]
+
+    @property
+    def second_factor_since(self):
+        """When the second factor was confirmed; None without one."""
+        factor = getattr(self, "factor", None)
+        return factor and factor.confirmed_at
+
     def _get_session_auth_hash(self, secret=None):
-        # A session ends with the password, the state, the appointments and the roles it began with (SEC-3).
+        # A session ends with the password, the second factor, the state, the appointments and the roles it
+        # began with (SEC-3).
         held = [[a.pk, [role["id"] for role in a.held_roles]] for a in self.appointments_in_force]
-        state = json.dumps([self.password, self.is_active, held])
+        state = json.dumps([self.password, str(self.second_factor_since), self.is_active, held])
         return salted_hmac("jingwei.directory.session", state, secret=secret, algorithm="sha256").hexdigest()
 
 
@@ -345,6 +367,18 @@ class RetiredLogin(models.Model):
     """The login name of a deleted account, never to be given again (SEC-1)."""
 
     login_key = models.CharField(max_length=40, primary_key=True)
+
+
+class SecondFactor(models.Model):
+    """The device that tells an operator's one-time codes (RFC 6238), and what stands in for it when lost."""
+
+    operator = models.OneToOneField(Operator, models.CASCADE, primary_key=True, related_name="factor")
+    secret = SealedField(
+        "动态口令密钥", kind="text", purpose="核对本人的动态口令", basis="账号安全", keep="停用双因素时删除"
+    )
+    confirmed_at = models.DateTimeField(null=True)  # until then it is only being set up
+    last_step = models.BigIntegerField(default=0)  # of the last code taken: none is taken twice
+    recovery = ArrayField(models.CharField(max_length=64), default=list)  # digests of codes not used yet
 
 
 class Registration(Record):
@@ -461,10 +495,30 @@ class KnownPermission(models.Model):
 class Guard(models.Model):
     """Bad tries to sign in with one name, known or not, or from one address (SEC-2)."""
 
-    key = models.CharField(max_length=60, primary_key=True)  # "name …" or "address …"
+    KINDS = {"name": "登录名", "code": "动态口令", "address": "地址"}
+
+    key = models.CharField("锁定对象", max_length=60, unique=True)  # one of the kinds, a space, which one
     tries = models.JSONField(default=list)  # [seconds since 1970, name as compared], the oldest first
-    locked_until = models.DateTimeField(null=True)
-    updated_at = models.DateTimeField(auto_now=True, db_index=True)
+    locked_until = models.DateTimeField("锁定至", null=True)
+    updated_at = models.DateTimeField("最近输错", auto_now=True, db_index=True)
+
+    objects = Rows.as_manager()
+    scope = Scope(shared=True)
+    internal = ("tries",)
+
+    class Meta:
+        verbose_name = "登录锁定"
+
+    def __str__(self):
+        kind, _, of = self.key.partition(" ")
+        return f"{self.KINDS[kind]} {of}"
+
+
+class AnsweredCaptcha(models.Model):
+    """A question that was answered and is worth nothing any more."""
+
+    digest = models.CharField(max_length=64, primary_key=True)  # of the token that stood in the page
+    at = models.DateTimeField(default=timezone.now)
 
 
 class SignIn(models.Model):
@@ -487,10 +541,62 @@ class SignIn(models.Model):
         indexes = [
             models.Index(fields=["login", "-at"], name="signins_by_login"),
             models.Index(fields=["address", "-at"], name="signins_by_address"),
+            # Who is at home at an address, asked in the middle of an attack.
+            models.Index(
+                fields=["login", "address", "-at"], condition=Q(succeeded=True), name="signins_at_home"
+            ),
         ]
 
     def __str__(self):
         return f"{self.login} {timezone.localtime(self.at):%Y-%m-%d %H:%M:%S}"
+
+
+class Session(AbstractBaseSession):
+    """An open session: whose, from where, when last used. Without a row the cookie is worthless (P-2.1)."""
+
+    operator = models.ForeignKey(Operator, models.CASCADE, null=True, verbose_name="操作员")
+    address = models.CharField("地址", max_length=45, blank=True)
+    device = models.CharField("设备", max_length=200, blank=True)
+    begun_at = models.DateTimeField("登录时间", null=True)
+    seen_at = models.DateTimeField("最近操作", null=True)
+
+    objects = Rows.as_manager()
+    scope = Scope(
+        region="operator__organisation__region__code",
+        organisation="operator__organisation__path",
+        owner="operator",
+    )
+    internal = ("session_key", "session_data", "expire_date")
+
+    class Meta:
+        verbose_name = "在线用户"
+        ordering = ["-seen_at"]
+
+    def __str__(self):
+        return f"{self.operator}，{device_in_words(self.device)}"
+
+
+class Provider(Record):
+    """Another system that says who somebody is, by OpenID Connect (P-2.4)."""
+
+    name = models.CharField("名称", max_length=40, unique=True, help_text="登录页按钮上的文字")
+    issuer = models.URLField("签发者地址", max_length=200)
+    client = models.CharField("客户端标识", max_length=120)
+    claim = models.CharField("对应外部编号的字段", max_length=60, default="sub")
+    secret = SealedField(
+        "密钥", kind="text", blank=True, purpose="统一认证登录", basis="系统对接", keep="对接期间"
+    )
+    enabled = models.BooleanField("启用", default=True)
+
+    scope = Scope(shared=True)
+    internal = (*Record.internal, "secret")
+
+    class Meta:
+        verbose_name = "统一认证"
+        ordering = ["name"]
+
+    def __str__(self):
+        return self.name
 
 
 class OaSource(Record):

@@ -32,15 +32,22 @@ from jingwei.directory.models import (
     Operator,
     Organisation,
     Post,
+    Provider,
     RegionChange,
     Registration,
     Role,
+    SecondFactor,
+    Session,
     SignIn,
 )
 from jingwei.directory.models import Region as RegionRow
 from jingwei.directory.oa_actions import owned
+from jingwei.directory.providers import set_secret
+from jingwei.directory.queries import online
 from jingwei.directory.sheets import RegionSheet
+from jingwei.directory.signing_in import UNUSED, end_session, lift
 from jingwei.kit.coordinates import SYSTEMS as COORDINATES
+from jingwei.kit.devices import device_in_words
 
 
 def reason_field():
@@ -246,8 +253,8 @@ class OperatorResource(Resource):
     label = "操作员"
     icon = "user-circle"
     model = Operator
-    fields = ["login", "name", "phone", "organisation", "ends_on", "external_id"]
-    readonly = ["enabled", "must_change_password", "password_at", "last_login"]
+    fields = ["login", "name", "phone", "organisation", "ends_on", "networks", "external_id"]
+    readonly = ["enabled", "disabled_for", "must_change_password", "password_at", "last_login"]
     columns = [
         "login",
         "name",
@@ -255,6 +262,7 @@ class OperatorResource(Resource):
         "organisation",
         "enabled",
         Column("locked", "锁定至", lambda operator: operator.locked_until),
+        Column("factor", "双因素启用", lambda operator: operator.factor_since),
         "ends_on",
         "last_login",
     ]
@@ -266,8 +274,13 @@ class OperatorResource(Resource):
         Tab("停用", Q(enabled=False)),
         Tab("已锁定", Q(locked_until__gt=Now())),
         Tab("未任职", Q(appointments=None)),
+        Tab("长期未登录停用", Q(enabled=False, disabled_for=UNUSED)),
     ]
-    figures = [Figure("未任职的账号", "tab=3"), Figure("已锁定的账号", "tab=2")]
+    figures = [
+        Figure("未任职的账号", "tab=3"),
+        Figure("已锁定的账号", "tab=2"),
+        Figure("因长期未登录停用的账号", "tab=4"),
+    ]
     filters = [
         Region("organisation__region", "所在辖区"),
         Ref("organisation"),
@@ -286,7 +299,11 @@ class OperatorResource(Resource):
             note="立即退出登录并不能再登录，记录全部保留。",
         ),
         Verb(
-            "unlock", "解锁", acts.unlock_operator, offered=lambda operator: operator.locked_until is not None
+            "unlock",
+            "解锁",
+            acts.unlock_operator,
+            offered=lambda operator: operator.locked_until is not None,
+            note="所用的网络地址也被锁定时，另在“登录锁定”中解锁。",
         ),
         Verb(
             "reset",
@@ -296,13 +313,25 @@ class OperatorResource(Resource):
             danger=True,
             note="生成新的随机口令，只显示一次；该账号立即退出，首次登录时须修改口令。",
         ),
+        Verb(
+            "reset-factor",
+            "重置双因素",
+            acts.reset_second_factor,
+            form={"reason": reason_field()},
+            offered=lambda operator: operator.factor_since is not None,
+            bulk=False,
+            danger=True,
+            note="手机丢失或更换时使用：原动态口令和恢复码作废，该账号立即退出；办理前请核实本人身份。",
+        ),
     ]
     empty = "还没有操作员。新增后由安全管理员任职授权、重置口令，才能登录。"
 
     def rows(self, actor, action="view"):
         name = Concat(Value("name "), OuterRef("login_key"))
         locks = Guard.objects.filter(key=name, locked_until__gt=Now()).values("locked_until")
-        return super().rows(actor, action).annotate(locked_until=Subquery(locks))
+        factors = SecondFactor.objects.filter(operator=OuterRef("pk")).values("confirmed_at")
+        rows = super().rows(actor, action)
+        return rows.annotate(locked_until=Subquery(locks), factor_since=Subquery(factors))
 
     def locked(self, obj):
         return owned(obj)
@@ -400,7 +429,17 @@ class RoleResource(Resource):
     icon = "shield-check"
     model = Role
     actions = ["view", "add", "change", "delete", "export", "grant"]
-    fields = ["name", "reach", "regions", "organisations", "permissions", "note", "enabled"]
+    fields = [
+        "name",
+        "reach",
+        "regions",
+        "organisations",
+        "permissions",
+        "second_factor",
+        "networks",
+        "note",
+        "enabled",
+    ]
     readonly = ["administrator"]
     form_fields = {"permissions": lambda actor: PermissionsField(label="权限")}
     columns = [
@@ -408,15 +447,17 @@ class RoleResource(Resource):
         "reach",
         "administrator",
         Column("permissions", "权限", lambda role: permission_labels(role.permissions), "", ["permissions"]),
+        "second_factor",
+        "networks",
         "note",
         "enabled",
     ]
-    hidden = ["permissions"]
+    hidden = ["permissions", "networks"]
     order = ["pk"]
     search = ["name", "note"]
     filters = [Choice("reach"), YesNo("enabled")]
     sections = [
-        ("角色", ["name", "note", "administrator", "enabled"]),
+        ("角色", ["name", "note", "administrator", "second_factor", "networks", "enabled"]),
         ("数据范围", ["reach", "regions", "organisations"]),
         ("权限", ["permissions"]),
     ]
@@ -561,6 +602,95 @@ class SignInResource(Resource):
     empty = "没有符合条件的登录记录。"
 
 
+class SessionResource(Resource):
+    name = "sessions"
+    label = "在线用户"
+    icon = "users"
+    model = Session
+    actions = ["view"]
+    readonly = ["operator", "address", "device", "begun_at", "seen_at"]
+    columns = [
+        "operator",
+        "operator__organisation",
+        "address",
+        Column("device", "设备", lambda session: device_in_words(session.device), "", ["device"]),
+        "begun_at",
+        "seen_at",
+    ]
+    order = ["-seen_at", "pk"]
+    search = ["operator__name", "operator__login", "address"]
+    search_hint = "姓名、登录名、地址"
+    figures = [Figure("在线用户")]
+    filters = [
+        Region("operator__organisation__region", "所在辖区"),
+        Ref("operator"),
+        Exact("address"),
+        Between("seen_at"),
+    ]
+    verbs = [
+        Verb(
+            "end",
+            "强制退出",
+            end_session,
+            form={"reason": reason_field()},
+            danger=True,
+            note="对方打开下一个页面时即须重新登录；没有保存的内容会丢失。要禁止再登录，请停用账号。",
+        )
+    ]
+    empty = "没有符合条件的在线用户。"
+
+    def rows(self, actor, action="view"):
+        return super().rows(actor, action).filter(online())
+
+
+class LockResource(Resource):
+    name = "locks"
+    label = "登录锁定"
+    icon = "lock"
+    model = Guard
+    actions = ["view"]
+    readonly = ["key", "locked_until", "updated_at"]
+    columns = [Column("of", "锁定对象", str, "key", ["key"]), "locked_until", "updated_at"]
+    order = ["-locked_until", "pk"]
+    search = ["key"]
+    search_hint = "登录名、地址"
+    verbs = [
+        Verb("unlock", "解锁", lift, note="解锁前请核实是本人或本单位输错，不是有人在猜口令。"),
+    ]
+    empty = "现在没有锁定的登录名和地址。"
+    has_page = False
+
+    def rows(self, actor, action="view"):
+        return super().rows(actor, action).filter(locked_until__gt=Now())
+
+
+class ProviderResource(Resource):
+    name = "providers"
+    label = "统一认证"
+    icon = "key"
+    model = Provider
+    actions = ["view", "add", "change", "delete"]
+    fields = ["name", "issuer", "client", "claim", "enabled"]
+    columns = ["name", "issuer", "client", "claim", "enabled"]
+    order = ["name"]
+    search = ["name", "issuer"]
+    verbs = [
+        Verb(
+            "secret",
+            "更换密钥",
+            set_secret,
+            form={
+                "secret": forms.CharField(
+                    label="密钥", max_length=200, strip=False, widget=forms.PasswordInput
+                )
+            },
+            bulk=False,
+            note="统一认证系统分配给本平台的客户端密钥，加密保存，不再显示。",
+        )
+    ]
+    empty = "还没有接入统一认证。新增后，登录页会出现它的按钮；账号按“外部编号”对应。"
+
+
 class ErrorResource(Resource):
     name = "errors"
     label = "错误日志"
@@ -584,12 +714,15 @@ RESOURCES = [
     PostResource(),
     OperatorResource(),
     RegistrationResource(),
+    SessionResource(),
+    LockResource(),
     AppointmentResource(),
     RoleResource(),
     RegionResource(),
     RegionChangeResource(),
     CodeResource(),
     MenuGrantResource(),
+    ProviderResource(),
     LogResource(),
     SignInResource(),
     ErrorResource(),

@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from jingwei.directory.actors import data_scope_of
-from jingwei.directory.models import Appointment, Role
+from jingwei.directory.models import Appointment, Operator, Role
 
 SYSTEM, SECURITY, AUDIT = "系统管理员", "安全管理员", "审计管理员"
 
@@ -25,10 +25,11 @@ ADMINISTRATORS = {
         "menu-grants",
         "front-sources",
         "oa",
+        "providers",
         "errors",
         "jobs",
     },
-    SECURITY: {"operators", "appointments", "roles", "registrations"},
+    SECURITY: {"operators", "appointments", "roles", "registrations", "sessions", "locks"},
     AUDIT: {"logs", "signins"},
 }
 # What other roles may hold of them as well; everything else makes the role an administrator's.
@@ -86,6 +87,15 @@ def require_grantable(actor, appointment: Appointment, roles: Iterable[Role]):
     if not actor.may("roles.grant"):
         for role in roles:
             _require_covered(actor, role.permissions, _scope(role, appointment))
+
+
+def require_second_person(actor, operator: Operator):
+    """Refuse to bring an account to life to who entered it: that takes two (SEC-6).
+
+    Until somebody has signed in with it, another one gives it its roles and its password.
+    """
+    if operator.last_login is None and operator.created_by == actor.operator_id is not None:
+        raise ValidationError("这个账号是您本人新建的，首次启用须由另一位管理员任职授权、重置口令")
 
 
 def require_role_grantable(actor, role: Role, before: Role, where_before):

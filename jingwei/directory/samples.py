@@ -1,21 +1,26 @@
 """One valid row per model of base and directory, for the shared tests: what a community has of each."""
 
+from datetime import timedelta
 from itertools import count
 
 from django.contrib.auth.hashers import make_password
+from django.utils import timezone
 
 from jingwei.base.models import Code, ErrorEntry, LogEntry
 from jingwei.directory.models import (
     Appointment,
     Department,
+    Guard,
     MenuGrant,
     Operator,
     Organisation,
     Post,
+    Provider,
     Region,
     RegionChange,
     Registration,
     Role,
+    Session,
     SignIn,
 )
 
@@ -97,6 +102,30 @@ def sign_in() -> SignIn:
     return SignIn.objects.create(login=held.login, operator=held, address="192.0.2.1", succeeded=True)
 
 
+def session() -> Session:
+    now = timezone.now()
+    return Session.objects.create(
+        session_key=f"sample{next(_numbers)}",
+        expire_date=now + timedelta(hours=1),
+        operator=operator(),
+        address="192.0.2.1",
+        begun_at=now,
+        seen_at=now,
+    )
+
+
+def provider() -> Provider:
+    return Provider.objects.create(
+        name=f"样例认证{next(_numbers)}", issuer="https://sso.example.cn", client="x"
+    )
+
+
+def guard() -> Guard:
+    return Guard.objects.create(
+        key=f"name sample{next(_numbers)}", locked_until=timezone.now() + timedelta(hours=1)
+    )
+
+
 def error_entry() -> ErrorEntry:
     return ErrorEntry.objects.create(
         reference="A1B2C3D4E5", kind="ValueError", trace="ValueError\n  a.py:1 run"
@@ -117,5 +146,8 @@ SAMPLES = {
     Code: code,
     LogEntry: log_entry,
     SignIn: sign_in,
+    Session: session,
+    Guard: guard,
+    Provider: provider,
     ErrorEntry: error_entry,
 }

@@ -1,4 +1,4 @@
-"""Signing in and out: tries, locks, passwords, the appointment worked in (P-2.1, P-2.3, SEC-1 to SEC-3)."""
+"""Signing in and out: tries, locks, passwords, second factor (P-2.1 to P-2.3, SEC-1 to SEC-4)."""
 
 import time
 from datetime import timedelta
@@ -10,25 +10,34 @@ from django.utils import timezone
 
 from jingwei.base import audit
 from jingwei.base.access import Actor
-from jingwei.directory import parameters, passwords
+from jingwei.directory import captchas, factors, parameters, passwords
 from jingwei.directory.actors import actor_for
-from jingwei.directory.models import Guard, Operator, SignIn, login_key
+from jingwei.directory.models import Guard, Operator, Provider, Session, SignIn, login_key
+from jingwei.kit.networks import is_inside
 
 WRONG = "登录名或口令不正确"
+WRONG_CODE = "动态口令或恢复码不正确"
+UNUSED = "长期未登录停用"
+LOCKED = "locked"  # code of the refusal
 
 
-def sign_in(login: str, password: str, *, address: str, device: str, request_id: str = "") -> Operator:
+def sign_in(
+    login: str, password: str, captcha=("", ""), *, address: str, device: str, request_id: str = ""
+) -> Operator:
     """The operator who gave the right name and password; ValidationError says why not.
 
-    A name that does not exist is answered, counted, locked and timed like one that does.
+    `captcha` is token and answer of a question, where `asks_captcha`.
+
+    With a second factor this is only half of it: `give_code` is the other. A name that does not exist is
+    answered, counted, locked and timed like one that does.
     """
     where = {"address": address, "device": device, "request_id": request_id}
     key = login_key(login)[:40]
     operator = Operator.objects.select_related("organisation").filter(login_key=key).first()
-    until = _locked_until(f"name {key}", f"address {address}")
-    if until:
-        refusal = f"输错次数过多，已锁定。请在 {timezone.localtime(until):%H:%M} 以后再试，或请管理员解锁"
-        raise _refuse(key, operator, refusal, "锁定中", where)
+    _refuse_if_locked(key, operator, where)
+    if asks_captcha(key, address) and not captchas.take(*captcha):
+        refusal = captchas.WRONG if captcha[1] else "请填写验证码"
+        raise ValidationError({"captcha": refuse(key, operator, refusal, "验证码不正确", where)})
     # The try counts before it is checked, so that many at the same moment do not all get through.
     left = _count(f"name {key}", key)
     if operator is None:
@@ -37,27 +46,131 @@ def sign_in(login: str, password: str, *, address: str, device: str, request_id:
     else:
         right = operator.check_password(password)
     if not right:
-        _count(f"address {address}", key, distinct=True)
-        warning = f"，再输错 {left} 次将锁定" if left else f"，已锁定 {parameters.LOCK.value()} 分钟"
-        raise _refuse(key, operator, WRONG + warning, WRONG, where)
+        _count(f"address {address}", key, once=_is_at_home(key, address))
+        raise refuse(key, operator, WRONG + _warning(left), WRONG, where)
     _forgive(key, address)
-    if not operator.is_active:
-        raise _refuse(key, operator, "账号已停用或已到期，请联系管理员", "账号停用或到期", where)
-    actor = actor_for(operator, **where)
-    unused = timezone.now() - (operator.last_login or operator.created_at)
-    # Who grants is spared: nobody would be left to enable anyone again.
-    if unused > timedelta(days=parameters.UNUSED.value()) and not actor.may("roles.grant"):
-        Operator.objects.filter(pk=operator.pk).update(enabled=False)
-        raise _refuse(key, operator, "账号长期未使用，已停用，请联系管理员重新启用", "长期未登录停用", where)
-    with transaction.atomic():
-        SignIn.objects.create(login=key, operator=operator, address=address, device=device, succeeded=True)
-        audit.record(actor, "登录", operator, resource="operators")
-        Guard.objects.filter(updated_at__lt=timezone.now() - timedelta(days=2)).delete()
+    _admit(operator, where)
     return operator
 
 
+def sign_in_from(provider: Provider, external_id: str, **where) -> Operator:
+    """The operator of whom another system says that it is them (P-2.4); ValidationError says why not.
+
+    Nobody gets an account or a right that way: it only stands in for the password.
+    """
+    known = Operator.objects.select_related("organisation", "factor").exclude(external_id="")
+    operator = known.filter(external_id=external_id).first() if external_id.isprintable() else None
+    if operator is None:
+        key = f"{provider}：{external_id}"[:80]
+        refusal = f"您在“{provider}”的编号还没有对应到本平台的账号，请联系管理员"
+        raise refuse(key, None, refusal, "没有对应的账号", where)
+    _admit(operator, where, reason=str(provider))
+    return operator
+
+
+def _admit(operator, where, reason=""):
+    """Let in who has proved who they are, unless the account says no or a second factor is due."""
+    key, address = operator.login_key, where["address"]
+    if not operator.is_active:
+        raise refuse(key, operator, "账号已停用或已到期，请联系管理员", "账号停用或到期", where)
+    if not may_come_from(operator, address):
+        refusal = "这个账号不能从您所在的网络登录，请在规定的网络内登录，或联系安全管理员"
+        raise refuse(key, operator, refusal, "网络不允许", where)
+    if is_unused(operator):
+        Operator.objects.filter(pk=operator.pk).update(enabled=False, disabled_for=UNUSED)
+        raise refuse(key, operator, "账号长期未使用，已停用，请联系管理员重新启用", UNUSED, where)
+    if not operator.second_factor_since:
+        _enter(operator, where, reason)
+
+
+def may_come_from(operator: Operator, address: str) -> bool:
+    """Whether the account and all its roles let it in from there (SEC-19)."""
+    lists = [operator.networks, *(role["networks"] for role in operator.held_roles)]
+    return all(is_inside(address, networks) for networks in lists if networks)
+
+
+def is_unused(operator: Operator) -> bool:
+    """Whether nobody has signed in with the account for so long that it is disabled (SEC-5).
+
+    Who grants is spared: nobody would be left to enable anyone again.
+    """
+    last = operator.last_login or operator.created_at
+    long_ago = timezone.now() - last > timedelta(days=parameters.UNUSED.value())
+    return long_ago and not any("roles.grant" in role["permissions"] for role in operator.held_roles)
+
+
+def asks_captcha(login: str, address: str) -> bool:
+    """Whether who signs in with this name, known or not, from there answers a question first (P-2.1)."""
+    since, allowed = time.time() - 60 * parameters.WINDOW.value(), parameters.CAPTCHA.value()
+    guards = Guard.objects.filter(key__in=[f"name {login_key(login)[:40]}", f"address {address}"])
+    return allowed == 0 or any(
+        sum(at > since for at, _ in guard.tries) >= allowed
+        or (guard.locked_until and guard.locked_until.timestamp() > since)
+        for guard in guards
+    )
+
+
+def give_code(operator: Operator, code: str, **where):
+    """Take the second factor of an operator who gave the password; ValidationError says why not.
+
+    Wrong codes are counted apart from wrong passwords, which a right password forgives.
+    """
+    key = operator.login_key
+    _refuse_if_locked(key, operator, where)
+    left = _count(f"code {key}", key)
+    kind = factors.accept(operator, code)
+    if not kind:
+        raise refuse(key, operator, WRONG_CODE + _warning(left), WRONG_CODE, where)
+    Guard.objects.filter(key=f"code {key}").delete()
+    _enter(operator, where, reason=kind)
+
+
 @transaction.atomic
-def _refuse(key, operator, refusal, reason, where):
+def _enter(operator, where, reason=""):
+    """Log that somebody is in."""
+    SignIn.objects.create(
+        login=operator.login_key,
+        operator=operator,
+        address=where["address"],
+        device=where["device"],
+        succeeded=True,
+        reason=reason,
+    )
+    detail = {}
+    if parameters.ONE_SESSION.value():
+        ended, _ = Session.objects.filter(operator=operator).delete()
+        detail = {"退出原来的登录": ended}
+    actor = actor_for(operator, **where)
+    audit.record(actor, "登录", operator, resource="operators", reason=reason, **detail)
+    Guard.objects.filter(updated_at__lt=timezone.now() - timedelta(days=2)).delete()
+
+
+def _refuse_if_locked(key, operator, where):
+    until = _locked_until(f"name {key}", f"code {key}")
+    at_address = _locked_until(f"address {where['address']}")
+    if at_address and not _is_at_home(key, where["address"]):
+        until = max(until or at_address, at_address)
+    if until:
+        refusal = f"输错次数过多，已锁定。请在 {timezone.localtime(until):%H:%M} 以后再试，或请管理员解锁"
+        raise refuse(key, operator, refusal, "锁定中", where, code=LOCKED)
+
+
+def _is_at_home(key, address):
+    """Whether this name has signed in from this address lately.
+
+    An office shares one address, and SEC-2 wants it locked after a few bad tries. That locks strangers out:
+    names at home there are judged by their own lock alone, so that one's slips keep no colleague from work.
+    """
+    since = timezone.now() - timedelta(days=parameters.HOME.value())
+    return SignIn.objects.filter(login=key, address=address, succeeded=True, at__gt=since).exists()
+
+
+def _warning(left):
+    return f"，再输错 {left} 次将锁定" if left else f"，已锁定 {parameters.LOCK.value()} 分钟"
+
+
+@transaction.atomic
+def refuse(key, operator, refusal, reason, where, code=None):
     """Log a try that failed; returns the refusal to raise."""
     SignIn.objects.create(
         login=key,
@@ -75,7 +188,7 @@ def _refuse(key, operator, refusal, reason, where):
         **where,
     )
     audit.record(actor, "登录", resource="operators", label=key, result="拒绝", reason=reason)
-    return ValidationError(refusal)
+    return ValidationError(refusal, code=code)
 
 
 def _locked_until(*keys):
@@ -85,18 +198,19 @@ def _locked_until(*keys):
 
 
 @transaction.atomic
-def _count(key, login, *, distinct=False) -> int:
+def _count(key, login, *, once=False) -> int:
     """Count one bad try on `key` and lock it when there are too many; returns how many are left.
 
-    `distinct` counts different names: one person who errs often must not lock an office out.
+    `once`: what `login` has tried before counts with it as one.
     """
     Guard.objects.bulk_create([Guard(key=key)], ignore_conflicts=True)
     guard = Guard.objects.select_for_update().get(key=key)
     now = time.time()
     since = now - 60 * parameters.WINDOW.value()
-    guard.tries = [[at, name] for at, name in guard.tries if at > since][-1000:] + [[now, login]]
-    allowed = (parameters.ADDRESS_TRIES if distinct else parameters.TRIES).value()
-    left = allowed - len({name if distinct else at for at, name in guard.tries})
+    guard.tries = [[at, name] for at, name in guard.tries if at > since and not (once and name == login)]
+    guard.tries.append([now, login])
+    allowed = parameters.ADDRESS_TRIES if key.startswith("address ") else parameters.TRIES
+    left = allowed.value() - len(guard.tries)
     if left <= 0:
         guard.locked_until = timezone.now() + timedelta(minutes=parameters.LOCK.value())
         guard.tries = []
@@ -113,9 +227,39 @@ def _forgive(login, address):
         guard.save()
 
 
+@transaction.atomic
+def lift(actor: Actor, guard: Guard):
+    """Forget the bad tries with a name or from an address before their time (SEC-2)."""
+    if not Guard.objects.filter(pk=guard.pk, locked_until__gt=timezone.now()).delete()[0]:
+        raise ValidationError(f"“{guard}”已经不再锁定")
+    audit.record(actor, "解锁", resource="locks", label=str(guard))
+
+
 def unlock(operator: Operator) -> bool:
     """Forget the bad tries with the operator's name; False if there were none."""
-    return Guard.objects.filter(key=f"name {operator.login_key}").delete()[0] > 0
+    keys = [f"{what} {operator.login_key}" for what in ("name", "code")]
+    return Guard.objects.filter(key__in=keys).delete()[0] > 0
+
+
+def end_session(actor: Actor, session: Session, *, reason):
+    """Sign somebody out: their next request leads to the sign-in page (P-2.1)."""
+    if session.operator_id == actor.operator_id:
+        raise ValidationError("自己的登录请在“账号与安全”页面结束")
+    _end(actor, Session.objects.filter(pk=session.pk), session.operator, "强制退出", reason)
+
+
+def end_own_sessions(actor: Actor, operator: Operator, sessions):
+    """End some of one's own sessions."""
+    _end(actor, sessions.filter(operator=operator), operator, "结束登录", "本人操作")
+
+
+@transaction.atomic
+def _end(actor, sessions, operator, act, reason):
+    ended = [[session.address, session.device] for session in sessions.select_for_update()]
+    if not ended:
+        raise ValidationError("这个登录已经结束")
+    sessions.delete()
+    audit.record(actor, act, operator, resource="sessions", reason=reason, 地址和设备=ended)
 
 
 def sign_out(actor: Actor):
@@ -142,6 +286,19 @@ def change_own_password(actor: Actor, operator: Operator, *, old: str, new: str)
     with transaction.atomic():
         passwords.set_password(operator, new, must_change=False)
         audit.record(actor, "改密", operator, resource="operators")
+
+
+def require_own_code(actor: Actor, operator: Operator, code: str):
+    """ValidationError unless `code` is one of the operator's own second factor; wrong ones are counted."""
+    key = f"code {operator.login_key}"
+    until = _locked_until(key)
+    if until:
+        raise ValidationError({"code": f"输错次数过多，请在 {timezone.localtime(until):%H:%M} 以后再试"})
+    _count(key, operator.login_key)
+    if not factors.accept(operator, code):
+        audit.record(actor, "核对动态口令", operator, resource="operators", result="拒绝", reason=WRONG_CODE)
+        raise ValidationError({"code": WRONG_CODE})
+    Guard.objects.filter(key=key).delete()
 
 
 def session_is_over(begun: float, seen: float) -> bool:

@@ -6,6 +6,7 @@ import pytest
 from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from jingwei import menu
 from jingwei.base.access import Actor, DataScope
@@ -14,6 +15,7 @@ from jingwei.directory import actions, rules
 from jingwei.directory.actors import actor_for
 from jingwei.directory.hashers import PBKDF2SM3PasswordHasher
 from jingwei.directory.models import Appointment, Operator, Organisation, Role
+from tests.personas import Persona
 
 pytestmark = pytest.mark.django_db
 
@@ -23,10 +25,10 @@ def resource(name):
 
 
 @pytest.fixture
-def newcomer(secadmin, village):
-    """An account of the village without any appointment."""
+def newcomer(district, village):
+    """An account of the village without any appointment, entered by the manager of the district."""
     return resource("operators").save(
-        secadmin.actor,
+        district.actor,
         Operator(),
         values={"login": "Newcomer", "name": "新来的", "organisation": village.operator.organisation},
     )
@@ -262,7 +264,8 @@ def test_of_a_changed_role_the_log_says_what_went_and_what_came(secadmin):
 @pytest.mark.req("SEC-13", "P-3.1")
 def test_the_log_of_a_new_account_holds_nothing_of_its_password(newcomer):
     entry = LogEntry.objects.filter(resource="operators", act="新增").latest("pk")
-    assert set(entry.detail["changes"]) == {"登录名", "姓名", "所属单位", "启用", "须改口令"}
+    named = {"登录名", "姓名", "所属单位", "启用", "须改口令", "外部编号", "停用原因", "限定网络"}
+    assert set(entry.detail["changes"]) == named
 
 
 @pytest.mark.req("P-1.5")
@@ -325,7 +328,7 @@ def test_passwords_of_a_batch_are_told_once_and_kept_nowhere(secadmin, district,
     office = district.operator.organisation
     batch = [
         resource("operators").save(
-            secadmin.actor,
+            district.actor,
             Operator(),
             values={"login": f"clerk{n}", "name": f"甲{n}", "organisation": office},
         )
@@ -366,3 +369,43 @@ def test_roles_made_before_lose_what_is_not_their_work_unless_somebody_has_chose
     assert held["乡镇街道操作员"] == {*own, "sms-batches.release"}
     assert held["领导查阅"] == set(own)
     assert held["区级管理员"] == {*own, *narrow.ALL}
+
+
+@pytest.fixture
+def entered(secadmin, village):
+    """An account that the security administrator has entered, too."""
+    values = {"login": "entered", "name": "新建的", "organisation": village.operator.organisation}
+    return resource("operators").save(secadmin.actor, Operator(), values=values)
+
+
+@pytest.fixture
+def colleague(secadmin):
+    """A second security administrator."""
+    own = secadmin.operator
+    other = Operator.objects.create(
+        login="secadmin2", login_key="secadmin2", name="安全管理员二", organisation=own.organisation
+    )
+    held = Appointment.objects.create(operator=other, organisation=own.organisation)
+    held.roles.set(own.appointments.get().roles.all())
+    return Persona("secadmin2")
+
+
+@pytest.mark.req("SEC-6", "P-1.8", "SEC-5")
+def test_it_takes_two_to_bring_an_account_to_life(secadmin, colleague, entered):
+    with pytest.raises(ValidationError, match="另一位管理员"):
+        appoint(secadmin, entered, "村社区操作员")
+    with pytest.raises(ValidationError, match="另一位管理员"):
+        actions.reset_password(secadmin.actor, entered)
+    entered.refresh_from_db()
+    assert not entered.appointments.exists() and not entered.has_usable_password()
+    appoint(colleague, entered, "村社区操作员")
+    actions.reset_password(colleague.actor, entered)
+    assert entered.appointments.count() == 1
+
+
+@pytest.mark.req("SEC-6")
+def test_an_account_that_lives_is_looked_after_by_who_entered_it_too(secadmin, entered):
+    Operator.objects.filter(pk=entered.pk).update(last_login=timezone.now())
+    entered.refresh_from_db()
+    appoint(secadmin, entered, "村社区操作员")
+    actions.reset_password(secadmin.actor, entered)

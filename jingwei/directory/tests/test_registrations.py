@@ -19,7 +19,7 @@ WHERE = {"address": "192.0.2.7", "device": "test"}
 
 
 @pytest.fixture
-def wish(village):
+def wish(village, captcha):
     """What a resident of the village types."""
     return {
         "kind": "普通用户",
@@ -29,6 +29,7 @@ def wish(village):
         "phone": "138 0000 0009",
         "password": PASSWORD,
         "again": PASSWORD,
+        **captcha,
     }
 
 
