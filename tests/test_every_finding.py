@@ -77,7 +77,14 @@ def test_the_page_and_the_report_have_every_message(village, wrong, monkeypatch)
 
 def test_the_command_tells_every_message(village, wrong, monkeypatch, capsys):
     monkeypatch.setattr(loading, "MOST_TOLD", 10)
-    options = {"sheet": "roster", "file": wrong(40), "login": "village", "mode": "both", "bad": "skip"}
+    options = {
+        "sheet": "roster",
+        "file": wrong(40),
+        "login": "village",
+        "mode": "both",
+        "bad": "skip",
+        "worksheet": "",
+    }
     options |= {"today": None, "json": True}
     import_sheet.run(SimpleNamespace(**options))
     said = json.loads(capsys.readouterr().out)

@@ -459,7 +459,14 @@ def test_the_command_tells_a_person_what_came_of_it(village, roster, capsys):
     from jingwei.cli import import_sheet
 
     path = roster(row(numbers(1)[0], 联系电话="12"), row("12", name="错"))
-    options = {"sheet": "roster", "file": path, "login": "village", "mode": "both", "bad": "skip"}
+    options = {
+        "sheet": "roster",
+        "file": path,
+        "login": "village",
+        "mode": "both",
+        "bad": "skip",
+        "worksheet": "",
+    }
     options |= {"today": None, "json": False}
     assert import_sheet.run(SimpleNamespace(**options)) == 0
     said = capsys.readouterr().out

@@ -209,6 +209,7 @@ class Load(models.Model):
     mode = models.CharField("方式", max_length=10, default="both")
     bad = models.CharField("错误行", max_length=10, default="skip")
     mapping = models.JSONField("列对应", default=dict)
+    worksheet = models.CharField("工作表", max_length=60, blank=True)  # chosen, else the one that fits best
     today = models.DateField("数据日期")
     job = models.ForeignKey(Job, models.SET_NULL, null=True, verbose_name="后台任务")
     state = models.CharField("状态", max_length=10, default=RUNNING)

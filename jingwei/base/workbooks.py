@@ -188,7 +188,9 @@ def _write_new(stream, path, outline, refused, by_row):
     wanted = [Wanted(letter, [outline.headings[letter]]) for letter in letters]
     with (
         Xlsx(stream, "错误行", headings) as table,
-        reading.read(path, wanted, {letter: letter for letter in letters}) as source,
+        reading.read(
+            path, wanted, dict(zip(letters, letters, strict=True)), None, outline.worksheet
+        ) as source,
     ):
         for frame in source:
             first = refused[ROW].search_sorted(frame[ROW][0], side="left")

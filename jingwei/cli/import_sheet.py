@@ -28,6 +28,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--bad", choices=loading.BAD, default="skip", help="有错误行时：skip 跳过（默认），stop 全部不导入"
     )
+    parser.add_argument("--worksheet", metavar="NAME", default="", help="读哪个工作表，默认最像的一个")
     parser.add_argument("--today", type=date.fromisoformat, metavar="YYYY-MM-DD", help="数据日期，默认今天")
     parser.add_argument("--json", action="store_true", help="结果写成 JSON")
 
@@ -40,7 +41,8 @@ def run(options):
         raise ValidationError(f"找不到文件“{options.file}”")
     actor = actor_of_login(options.login, address="", device=f"命令行 {socket.gethostname()}")
     sheet = sheets[options.sheet]
-    load = loading.load(actor, sheet, options.file, mode=options.mode, bad=options.bad, today=options.today)
+    asked = {name: getattr(options, name) for name in ("mode", "bad", "worksheet", "today")}
+    load = loading.load(actor, sheet, options.file, **asked)
     if options.json:
         every = {kind: list(Findings(load, kind)) for kind in KINDS}
         print(json.dumps(load.counts | every, ensure_ascii=False))

@@ -5,6 +5,7 @@ nothing. What takes long is a background job of the load; the page of a load sho
 """
 
 import json
+import re
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
@@ -38,6 +39,7 @@ FIRST = 10  # messages shown with a preview
 SHOWN = 50  # messages on a page of the result
 EARLIER = 10  # loads listed under the upload
 UNDO_WORD = "撤销"  # typed to confirm
+_SOMEBODYS = re.compile(r"[0-9]{10,}[0-9Xx]")
 
 
 # --- upload -----------------------------------------------------------------------------------------------
@@ -140,7 +142,7 @@ def take(actor, sheet, uploaded, *, mode, bad, too_big=False) -> Load:
 def _keep_outline(load, outline):
     load.mapping = outline.mapping
     load.sample = json.dumps(asdict(outline), ensure_ascii=False)
-    load.save(update_fields=["mapping", "sample"])
+    load.save(update_fields=["mapping", "sample", "worksheet"])
 
 
 def outline_of(load) -> Outline | None:
@@ -243,8 +245,13 @@ def _mapping(sheet, outline):
 
 
 def shown(sheet, name, text):
-    """A raw cell for the column `name`: what becomes a personal value is masked (SEC-16)."""
+    """A raw cell for the column `name`: what becomes a personal value is masked (SEC-16).
+
+    So is what is mapped to nothing yet and looks like somebody's number.
+    """
     column = sheet.column(name)
+    if column is None and _SOMEBODYS.fullmatch(text):
+        return mask("number", text)
     target = column and column.stored and field_at(sheet.model, name)
     return mask(target.kind, text) if text and isinstance(target, SealedField) else text
 
@@ -260,7 +267,7 @@ def save_mapping(request, resource, pk):
     chosen = {letter: request.POST.get(f"column-{letter}", "") for letter in outline.headings}
     mapping = {letter: name for letter, name in chosen.items() if name in known}
     with files.clear_path(load.file) as path:
-        outline = reading.outline(path, sheet.wanted(), mapping)
+        outline = reading.outline(path, sheet.wanted(), mapping, worksheet=load.worksheet)
     _keep_outline(load, outline)
     if outline.problems:
         return redirect(f"{reverse('desk:load', args=[resource, pk])}?mapping=1")
@@ -272,6 +279,25 @@ def save_mapping(request, resource, pk):
     )
     start_preview(request.actor, load)
     return redirect("desk:load", resource, pk)
+
+
+@require_POST
+def choose_worksheet(request, resource, pk):
+    """Take another worksheet of the file, and look at its columns."""
+    load = load_or_404(request, resource, pk)
+    sheet, chosen = sheet_or_404(resource), request.POST.get("worksheet", "")
+    if load.state == Load.DRAFT and has_file(load):
+        try:
+            with files.clear_path(load.file) as path:
+                outline = reading.outline(path, sheet.wanted(), worksheet=chosen)
+                if remembered := _remembered(request.actor, sheet, outline):
+                    outline = reading.outline(path, sheet.wanted(), remembered, worksheet=chosen)
+        except Unreadable as refusal:
+            messages.error(request, str(refusal))
+        else:
+            load.worksheet = chosen
+            _keep_outline(load, outline)
+    return redirect(f"{reverse('desk:load', args=[resource, pk])}?mapping=1")
 
 
 # --- preview ----------------------------------------------------------------------------------------------
@@ -299,6 +325,7 @@ def preview(resource, actor, job, report) -> dict:
             path,
             mode=load.mode,
             mapping=load.mapping,
+            worksheet=load.worksheet,
             today=load.today,
             most=PREVIEWED,
             progress=report,

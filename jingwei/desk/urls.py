@@ -3,7 +3,7 @@
 from django.urls import path, register_converter
 
 from jingwei import menu
-from jingwei.desk import editing, exports, files, home, imports, job_pages, unmasking, verbs, views
+from jingwei.desk import editing, exports, files, home, imports, job_pages, printing, unmasking, verbs, views
 from jingwei.desk.guard import for_everyone, guarded
 
 
@@ -57,6 +57,11 @@ urlpatterns = [
     path("<resource:resource>/import/template/", guarded(imports.template), name="import-template"),
     path("<resource:resource>/import/<int:pk>/", guarded(imports.show), name="load"),
     path("<resource:resource>/import/<int:pk>/mapping/", guarded(imports.save_mapping), name="load-mapping"),
+    path(
+        "<resource:resource>/import/<int:pk>/worksheet/",
+        guarded(imports.choose_worksheet),
+        name="load-worksheet",
+    ),
     path("<resource:resource>/import/<int:pk>/confirm/", guarded(imports.confirm), name="load-confirm"),
     path("<resource:resource>/import/<int:pk>/discard/", guarded(imports.discard), name="load-discard"),
     path("<resource:resource>/import/<int:pk>/stop/", guarded(imports.stop), name="load-stop"),
@@ -64,6 +69,7 @@ urlpatterns = [
     path("<resource:resource>/import/<int:pk>/undo/", guarded(imports.undo), name="load-undo"),
     path("<resource:resource>/import/<int:pk>/report/", guarded(imports.report), name="load-report"),
     path("<resource:resource>/export/", guarded(exports.export), name="export"),
+    path("<resource:resource>/printed/", guarded(printing.print_list), name="print-list"),
     path("<resource:resource>/columns/", guarded(views.save_columns), name="columns"),
     path("<resource:resource>/queries/", guarded(views.save_query), name="queries"),
     path("<resource:resource>/options/<str:field>/", guarded(views.suggest), name="options"),
@@ -71,5 +77,6 @@ urlpatterns = [
     path("<resource:resource>/<str:pk>/", guarded(views.show_row), name="show"),
     path("<resource:resource>/<str:pk>/edit/", guarded(editing.edit_row), name="edit"),
     path("<resource:resource>/<str:pk>/delete/", guarded(editing.delete_row), name="delete"),
+    path("<resource:resource>/<str:pk>/printed/", guarded(printing.print_row), name="print-row"),
     path("<resource:resource>/<str:pk>/unmask/", guarded(unmasking.unmask), name="unmask"),
 ]

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
-from openpyxl import load_workbook
+from openpyxl import Workbook, load_workbook
 
 from jingwei import menu
 from jingwei.base.models import ColumnMapping, Job, Load, LoadRow, LogEntry, StoredFile
@@ -199,6 +199,30 @@ def test_two_headings_for_one_column_are_named(clerk):
     clerk.post("mapping", **form | {"column-G": ""})
     clerk.work()
     assert "确认导入" in clerk.text
+
+
+@pytest.mark.req("P-5.3", "CL-6.2")
+@pytest.mark.django_db
+def test_which_worksheet_is_read_is_shown_and_can_be_chosen(clerk):
+    book, content = Workbook(), io.BytesIO()
+    for title, names in (("一组", ["甲"]), ("二组", ["乙", "丙"]), ("说明", [])):
+        page = book.create_sheet(title)
+        for cells in [HEADINGS, *map(row, names)] if names else [["怎么填"]]:
+            page.append(cells)
+    del book["Sheet"]
+    book.save(content)
+    clerk.upload(SimpleUploadedFile("名单.xlsx", content.getvalue()))
+    clerk.work()
+    assert "3 个工作表" in clerk.text and "<option selected>一组</option>" in clerk.text
+    said = clerk.post("worksheet", worksheet="二组")
+    assert "<option selected>二组</option>" in said
+    assert "没有名为“四组”的工作表" in clerk.post("worksheet", worksheet="四组")
+    clerk.post("mapping", **{f"column-{letter}": name for letter, name in clerk.load.mapping.items()})
+    clerk.work()
+    assert clerk.load.preview["added"] == 2 and "<option selected>二组</option>" in clerk.text
+    clerk.post("confirm")
+    clerk.work()
+    assert sorted(Person.objects.values_list("name", flat=True)) == ["丙", "乙"]
 
 
 # --- preview ----------------------------------------------------------------------------------------------
@@ -449,7 +473,7 @@ def test_after_some_days_a_load_stays(clerk):
 def test_a_load_of_somebody_else_does_not_exist(clerk, town):
     clerk.upload(sheet(row("甲")))
     assert town.client.get(clerk.address).status_code == 404
-    for step in ("mapping", "confirm", "discard", "stop", "again", "undo"):
+    for step in ("mapping", "worksheet", "confirm", "discard", "stop", "again", "undo"):
         assert town.client.post(f"{clerk.address}{step}/").status_code == 404
     assert "名单.csv" not in town.client.get(UPLOAD).content.decode()
 

@@ -5,6 +5,7 @@ import "./dialog.js";
 import "./drops.js";
 import "./forms.js";
 import "./keys.js";
+import "./print.js";
 import "./rows.js";
 import "./select.js";
 import "./side.js";

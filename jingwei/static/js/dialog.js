@@ -17,5 +17,4 @@ document.addEventListener("click", (event) => {
   if (event.target.matches("dialog[data-dialog]")) event.target.close(); // on the backdrop
   if (event.target.closest("[data-keys-help]")) document.getElementById("keys").showModal();
   if (event.target.closest("[data-dismiss]")) event.target.closest(".alert").remove();
-  if (event.target.closest("[data-print]")) window.print();
 });
