@@ -3,12 +3,17 @@
 A log row that cannot be written makes the act fail with it: there is no swallowing of errors here.
 """
 
+from collections.abc import Callable
+
 from django.db import models
 
 from jingwei.base import codes
 from jingwei.base.access import Actor
 from jingwei.base.fields import Sealed
 from jingwei.base.models import LogEntry
+
+# How values of fields are told that are codes of something else; packages add theirs.
+IN_WORDS: dict[models.Field, Callable] = {}
 
 
 def record(
@@ -49,6 +54,8 @@ def changes(before: dict, obj, names) -> dict:
 
 def shown(field, value):
     """`value` as the log keeps it: masked where it is personal, words where a page shows words."""
+    if value and field in IN_WORDS:
+        return IN_WORDS[field](value)
     if isinstance(value, Sealed):
         return value.masked()
     if value is None or value == "":

@@ -5,9 +5,11 @@ from datetime import datetime, timedelta
 
 from jingwei.base.audit import shown
 from jingwei.base.models import LogEntry
+from jingwei.directory.models import Operator
 
 LENGTH = 50  # entries of either kind
-LOOKS = ("查看明文", "访问", "导出", "下载")  # acts that change nothing
+LOOKS = ("查看明文", "访问", "导出", "下载", "打印")  # acts that change nothing
+LOADS = ("导入", "撤销导入")  # their lines are about a load, whose number may be this record's as well
 TOGETHER = timedelta(seconds=5)  # an event of the database and the log entry of the act that caused it
 
 
@@ -24,22 +26,27 @@ class Change:
 
 def history_of(resource, row) -> list[Change]:
     """The changes of a record, the latest first."""
-    entries = LogEntry.objects.filter(resource=resource.name, object_id=str(row.pk)).exclude(act__in=LOOKS)
+    entries = LogEntry.objects.filter(resource=resource.name, object_id=str(row.pk)).exclude(
+        act__in=(*LOOKS, *LOADS)
+    )
     found = [
         Change(e.at, e.actor, e.act, e.reason, e.detail.get("changes", {}))
         for e in entries.filter(result="成功").order_by("-id")[:LENGTH]
     ]
     # An import leaves one line in the log for all its rows; the old rows that the database kept say the rest.
-    newer = row
+    newer, told_at = row, [change.at for change in found]
     events = row.events.select_related("pgh_context").order_by("-pgh_id") if hasattr(row, "events") else ()
     for event in events[:LENGTH]:
-        logged = any(abs(change.at - event.pgh_created_at) < TOGETHER for change in found)
+        logged = any(abs(at - event.pgh_created_at) < TOGETHER for at in told_at)
         changes = {} if logged else _differences(resource, event, newer)
         if changes:
             told = event.pgh_context.metadata if event.pgh_context else {}
             who, act = told.get("name", ""), told.get("act", "批量更新")
             found.append(Change(event.pgh_created_at, who, act, changes=changes))
         newer = event
+    if getattr(row, "created_by", None) and not entries.filter(act="新增").exists():
+        names = Operator.objects.filter(pk=row.created_by).values_list("name", flat=True)
+        found.append(Change(row.created_at, names.first() or "", "导入新增"))
     return sorted(found, key=lambda change: change.at, reverse=True)
 
 

@@ -2,6 +2,7 @@
 
 from django import forms
 
+from jingwei.base import audit
 from jingwei.base.resource import ACTION_LABELS, Resource
 from jingwei.directory.models import Role
 
@@ -94,3 +95,6 @@ def permission_labels(permissions) -> str:
             if held:
                 words[label] = "、".join(held)
     return "；".join(f"{label}：{held}" for label, held in words.items())
+
+
+audit.IN_WORDS[Role._meta.get_field("permissions")] = permission_labels

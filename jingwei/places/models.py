@@ -1,5 +1,6 @@
 """Public places: venues, the thresholds of their footfall, how many people came on each day (KP-1, KP-2)."""
 
+import pghistory
 import pgtrigger
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -15,6 +16,13 @@ from jingwei.directory.models import Organisation, Region
 CODE_LENGTH = 60
 
 
+@pghistory.track(
+    pghistory.UpdateEvent("changed", row=pghistory.Old, level=pghistory.Statement),
+    pghistory.DeleteEvent("deleted", row=pghistory.Old, level=pghistory.Statement),
+    obj_field=pghistory.ObjForeignKey(
+        db_constraint=False, on_delete=models.DO_NOTHING, related_name="events"
+    ),
+)
 class Venue(Record):
     """A public place with a code to scan (公共场所). Its regulator, if any, sees it; no other unit."""
 
