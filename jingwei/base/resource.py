@@ -136,6 +136,19 @@ class Verb:
 
 
 @dataclass(frozen=True)
+class Tool:
+    """A link above a list to the page named `page`, for who has its permission.
+
+    It takes the selection along: `of`, the resource's name, and `query`, the list's address.
+    """
+
+    label: str
+    icon: str
+    page: str
+    permission: str
+
+
+@dataclass(frozen=True)
 class Panel:
     """Rows of the declaring resource shown on the detail page of a row of the resource named `on`.
 
@@ -211,6 +224,7 @@ class Resource:
     )
     figures: Sequence[Figure] = ()
     verbs: Sequence[Verb] = ()
+    tools: Sequence[Tool] = ()
     panels: Sequence[Panel] = ()
     moments: Sequence[Moment] = ()
     related: Sequence[str] = ()  # select_related

@@ -26,6 +26,15 @@ class SavedQuery:
         return Selection(self.resource, actor, QueryDict(self.query))
 
 
+def query_of_list(actor, name, query) -> SavedQuery | None:
+    """What a list of that resource shows now, if the operator may see it; nobody keeps it."""
+    from jingwei import menu  # its pages import this module
+
+    resource = menu.resources().get(name)
+    may = resource is not None and actor.may(f"{name}.view")
+    return SavedQuery(0, "当前列表", resource, query) if may else None
+
+
 def saved_queries(actor) -> list[SavedQuery]:
     """The operator's own saved queries over what they may see."""
     from jingwei import menu  # its pages import this module

@@ -41,6 +41,12 @@ class Search:
             self.condition &= self._condition(word)
 
     @property
+    def is_narrow(self) -> bool:
+        """Whether a word is a single character, which grams find in short texts only."""
+        folded = fold(pl.Series(self.words, dtype=pl.String)) if self.grams else ()
+        return any(len(word) == 1 for word in folded)
+
+    @property
     def needs(self) -> list[str]:
         """The fields `verified` reads."""
         exact = dict.fromkeys(name for _, wanted in self.long_words for name in wanted)

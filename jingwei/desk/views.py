@@ -49,6 +49,7 @@ def list_rows(request, resource):
         "table": shown,
         "tabs": list(enumerate(zip(resource.tabs, selection.tab_totals, strict=True))),
         "verbs": verbs_for_many(request.actor, resource),
+        "tools": [tool for tool in resource.tools if request.actor.may_open(tool.page, tool.permission)],
         "may": permitted(request.actor, resource),
         "heads": [_head(column, kind, selection) for column, kind in shown.heads],
         "all_columns": selection.columns(everything=True),
@@ -100,6 +101,8 @@ def _why_nothing(selection):
         return "请修改或清除上面的筛选条件。"
     if slip := next(filter(None, map(slip_in, selection.search.words)), ""):
         return f"没有找到这个证件号，请核对：{slip}"
+    if selection.search.is_narrow:
+        return "没有符合条件的数据。一个字只在姓名等四个字以内的内容里查；查住址请输入两个字以上。"
     if selection.is_narrowed:
         return "没有符合条件的数据。可以减少搜索词或清除筛选条件。"
     return selection.resource.empty

@@ -10,7 +10,7 @@ from jingwei.base.fields import personal_fields
 from jingwei.desk.cells import cells
 from jingwei.desk.columns import list_column
 from jingwei.desk.forms import dress
-from jingwei.desk.saved import saved_queries
+from jingwei.desk.saved import query_of_list, saved_queries
 from jingwei.directory.models import Organisation, Role
 from jingwei.messages.actions import LONGEST_VALUE, mobiles
 from jingwei.messages.models import NAME
@@ -57,11 +57,13 @@ class SendForm(forms.Form):
         widget=forms.DateTimeInput({"type": "datetime-local"}),
         help_text="不填为立即发送",
     )
+    listed = forms.CharField(required=False, widget=forms.HiddenInput)  # resource?query of a list
     receiver_names = ("numbers", "organisation", "role", "query")
 
-    def __init__(self, template, actor, data=None):
-        super().__init__(data)
+    def __init__(self, template, actor, data=None, listed=""):
+        super().__init__(data, initial={"listed": listed})
         self.template, self.actor = template, actor
+        self.list = self._list(data.get("listed", "") if data else listed)
         self.queries = {str(q.pk): q for q in saved_queries(actor) if phone_of(q.resource.model)}
         organisations = Organisation.objects.visible_to(actor, SEND).filter(enabled=True)
         self.fields["organisation"].queryset = organisations.order_by("path")
@@ -72,6 +74,16 @@ class SendForm(forms.Form):
         for name, parameter in self.value_names.items():
             self.fields[name] = forms.CharField(label=parameter, max_length=LONGEST_VALUE)
         dress(self)
+
+    def _list(self, listed):
+        name, _, query = listed.partition("?")
+        found = query_of_list(self.actor, name, query)
+        return found if found and phone_of(found.resource.model) else None
+
+    @property
+    def in_list(self):
+        """How many the list holds from which the operator came."""
+        return self.list.selection(self.actor).total(MOST_FOUND)
 
     @property
     def value_fields(self):
@@ -113,13 +125,14 @@ class SendForm(forms.Form):
         if chosen:
             self.receivers += operators_to_reach(self.actor, **chosen)
             labels.append("、".join(str(value) for value in chosen.values()) + "的操作员")
-        if entered["query"]:
-            query = self.queries[entered["query"]]
-            if not query.selection(self.actor).total(MOST_FOUND).exact:
-                self.add_error("query", f"一次最多发给 {MOST_FOUND} 人，请把查询分成几个")
+        saved = self.queries[entered["query"]] if entered["query"] else None
+        for field, query in (("query", saved), (None, self.list)):
+            if query and not query.selection(self.actor).total(MOST_FOUND).exact:
+                self.add_error(field, f"一次最多发给 {MOST_FOUND} 人，请缩小“{query}”的范围，分几次发送")
                 return entered
-            self.receivers += found_by(query, self.actor)
-            labels.append(str(query))
+            if query:
+                self.receivers += found_by(query, self.actor)
+                labels.append(str(query))
         if not labels:
             raise ValidationError("请填写手机号，或选择单位、角色、已保存的查询")
         self.label = "；".join(labels)

@@ -34,10 +34,11 @@ def send(request):
     templates = [template for template in templates if ANSWER not in template.parameters]
     chosen = request.POST.get("template") or request.GET.get("template")
     template = next((template for template in templates if str(template.pk) == chosen), None)
+    of, query = request.GET.get("of", ""), request.GET.get("query", "")
     if template is None:
-        may_add = request.actor.may("sms-templates.add")
-        return render(request, "messages/templates.html", {"templates": templates, "may_add": may_add})
-    form = SendForm(template, request.actor, request.POST or None)
+        context = {"templates": templates, "may_add": request.actor.may("sms-templates.add")}
+        return render(request, "messages/templates.html", context | {"of": of, "query": query})
+    form = SendForm(template, request.actor, request.POST or None, f"{of}?{query}" if of else "")
     context = {
         "template": template,
         "form": form,

@@ -19,12 +19,14 @@ from jingwei.base.resource import (
     Region,
     Resource,
     Tab,
+    Tool,
     Verb,
     Where,
     YesNo,
     position,
 )
 from jingwei.directory.models import Region as RegionRow
+from jingwei.messages.queries import SEND
 from jingwei.people import actions, duplicates, merges, registering, review, statistics
 from jingwei.people.models import LATEST, Dose, DuplicatePair, Merge, Person, Transfer, Unregistered
 from jingwei.people.queries import CONDITIONS, aged, household_of, place
@@ -148,6 +150,7 @@ class PersonResource(Resource):
     link = "name"
     related = ["region__parent"]
     order = ["region_id", "pk"]
+    tools = [Tool("发短信", "send", "sms-send", SEND)]
     search = ["name", "number", "address", "registered_address", "phone", "occupation"]
     search_hint = "姓名、证件号、住址、电话、从业情况"
     sections = [
@@ -435,9 +438,10 @@ class UnregisteredResource(Resource):
     model = Unregistered
     actions = ("view", "export")
     readonly = [
-        *("name", "doc_type", "number", "phone", "source", "place", "first_at", "last_at", "region"),
+        *("name", "doc_type", "number", "phone", "source", "place", "first_at", "last_at"),
         *("organisation", "state", "reason", "decided_by", "decided_at"),
     ]
+    internal = ["region"]  # the organisation says it in words
     columns = [
         *("name", "number", "phone", "source", "place", "last_at", "organisation", "state", "reason"),
         *("doc_type", "first_at", "decided_by", "decided_at"),

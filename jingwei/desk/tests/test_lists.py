@@ -100,6 +100,14 @@ def test_a_long_word_has_to_stand_in_one_piece(village):
     assert list(selection.stored(["name"])) == [[("连着",)]]
 
 
+@pytest.mark.req("P-4.2")
+def test_a_search_for_one_character_says_where_it_looks(village, three):
+    says = "一个字只在姓名等四个字以内的内容里查"
+    words = ("东", "林", "栋", "东园", "")
+    pages = {word: village.client.get("/people/", {"q": word}).content.decode() for word in words}
+    assert {word for word, page in pages.items() if says in page} == {"东", "林", "栋"}
+
+
 @pytest.mark.req("P-1.6", "CL-2.1")
 def test_a_search_ends_at_the_border_of_the_territory(village, town, district):
     person(name="甲一"), person(region=NEXT_VILLAGE, name="甲二"), person(region=OTHER_TOWN, name="甲三")

@@ -1,5 +1,6 @@
 """Sending, the log and the outbox on the desk, and the door for the gateway (P-7.1 to P-7.4)."""
 
+import html
 import json
 import re
 import time
@@ -323,3 +324,29 @@ def test_the_pages_have_no_script_or_style_of_their_own(village, template):
     for address in (SEND, f"{SEND}?template={template.pk}", "/sms-outbox/"):
         page = village.client.get(address).content.decode()
         assert not re.search(r"<script(?![^>]*src)|<style| style=| on[a-z]+=", page)
+
+
+@pytest.mark.req("P-7.2", "CL-4.2")
+def test_whom_a_list_shows_is_sent_to_from_the_list(village, nobody, template):
+    person(name="甲", phone="16000000021"), person(name="乙", phone="16000000022")
+    person(name="丙", region="990101002001", phone="16000000023")
+    page = village.client.get("/people/", {"q": "甲"}).content.decode()
+    [link] = re.findall(r'href="(/sms-send/\?of=people[^"]*)"', page)
+    page = village.client.get(html.unescape(link)).content.decode()
+    [link] = re.findall(r'href="(\?[^"]*template=[^"]*)"', page)
+    page = village.client.get(SEND + html.unescape(link)).content.decode()
+    assert "人员信息：当前列表（1 人）" in page
+    [listed] = re.findall(r'name="listed" value="([^"]*)"', page)
+    page = step(village.client, template, listed=html.unescape(listed)).content.decode()
+    assert "甲您好" in page and "向 1 人发送短信" in page
+    step(village.client, template, "send", listed="people?")
+    assert {message.receiver for message in SmsMessage.objects.all()} == {"16000000021", "16000000022"}
+
+
+@pytest.mark.req("P-1.6", "SEC-7")
+def test_nobody_sends_to_a_list_that_is_not_shown_to_them(venueops, template):
+    person(phone="16000000021")
+    for listed in ("people?", "nothing?", "roles?", "?"):
+        page = step(venueops.client, template, listed=listed)
+        assert page.status_code == 403 or "请填写手机号" in page.content.decode(), listed
+    assert not SmsMessage.objects.exists()
