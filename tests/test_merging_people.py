@@ -19,6 +19,7 @@ from jingwei.people.models import (
     Unregistered,
 )
 from jingwei.people.samples import duplicate_pair, person
+from jingwei.scans.models import Contact
 from jingwei.testing.models import SampleBefore
 
 pytestmark = [pytest.mark.django_db, pytest.mark.req("P-5.7")]
@@ -26,8 +27,9 @@ pytestmark = [pytest.mark.django_db, pytest.mark.req("P-5.7")]
 # What a merge settles in another way than by moving: the pairs themselves, and old values, which stay those
 # of the record they were written for.
 SETTLED = {DuplicatePair, PersonEvent, DoseEvent}
-# Numbers that are the person's own, of old values, or of somebody in no register: not events joined by them.
-OWN_NUMBERS = {Person, PersonAlias, Merge, PersonEvent, SampleBefore, Unregistered}
+# Numbers that are the person's own, of old values, of somebody in no register, or of whom a search for
+# contacts found: not events joined by them.
+OWN_NUMBERS = {Person, PersonAlias, Merge, PersonEvent, SampleBefore, Unregistered, Contact}
 NUMBER = Person._meta.get_field("number").sealing.name
 
 
