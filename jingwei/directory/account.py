@@ -2,7 +2,7 @@
 
 import time
 from functools import cache, wraps
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 
 import polars as pl
 import segno
@@ -147,14 +147,14 @@ class RegistrationForm(forms.ModelForm):
         return values
 
 
-# To check a password takes a tenth of a second of a processor. However many ask for it, so many requests of a
-# process are at it, so many more wait, and the pages of those who are in stay quick.
-AT_WORK, WITH_WAITING = 2, 10
-_work, _room = BoundedSemaphore(AT_WORK), BoundedSemaphore(WITH_WAITING)
+# To check a password takes a tenth of a second of a processor. However many ask for it, one request of a
+# process is at it, some wait, and the pages of those who are in stay quick.
+AT_ONCE = 10
+_work, _room = Lock(), BoundedSemaphore(AT_ONCE)
 
 
 def in_turn(view):
-    """A view whose forms are looked at a few at a time; who comes when too many wait is sent away at once."""
+    """A view whose forms are looked at one by one; who comes when too many wait is sent away at once."""
 
     @wraps(view)
     def taking_turns(request):
