@@ -11,7 +11,7 @@ import tempfile
 from importlib import import_module
 from pathlib import Path
 
-MODULES = ["roster", "demo", "search", "statistics", "export", "lists", "scans", "tracing", "entry"]
+MODULES = ["roster", "demo", "search", "statistics", "export", "lists", "scans", "tracing", "entry", "signin"]
 RESULT = Path("var/bench.json")
 
 
