@@ -10,6 +10,7 @@ from datetime import datetime, time, timedelta
 
 import numpy as np
 import polars as pl
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
@@ -24,7 +25,7 @@ from jingwei.places.models import Venue, VenueThreshold
 from jingwei.scans.actions import store_scans
 from jingwei.scans.evaluation import evaluate
 
-MOST = 20_000
+MOST = 5_000
 MADE = "demo.venues"  # the parameter row that says how many there are
 DEMO = platform_actor("演示数据")
 DAYS = 9  # with scans: more than a run of days that raises an alert
@@ -95,6 +96,8 @@ class _Drawing:
     def __init__(self):
         communities = Region.objects.filter(boundary__isnull=False, code__regex=r"^[0-9]{12}$")
         self.communities = list(communities.select_related("parent").order_by("code"))
+        if not self.communities:
+            raise ValidationError("没有一个社区村有边界，演示场所无处可放；请先导入区划边界")
         names = {office for _, _, office, _ in KINDS.values()}
         self.offices = {office.name: office for office in Organisation.objects.filter(name__in=names)}
 

@@ -1,6 +1,7 @@
 """The public places of the demonstration district."""
 
 import pytest
+from django.core.exceptions import ValidationError
 
 from jingwei.cli.demo_venues import ensure_venues
 from jingwei.directory.models import Region
@@ -22,3 +23,11 @@ def test_demonstration_venues_lie_inside_their_street_and_some_are_alerted():
         town = place.region or Region.objects.get(name=place.street)
         assert inside(town.boundary["coordinates"], place.longitude, place.latitude).all(), place
     assert 0 < Alert.objects.count() < 20
+
+
+@pytest.mark.req("P-10.4")
+def test_without_boundaries_no_venues_are_made():
+    Region.objects.update(boundary=None)
+    with pytest.raises(ValidationError, match="边界"):
+        ensure_venues(5)
+    assert not Venue.objects.exists()

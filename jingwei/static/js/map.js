@@ -4,12 +4,9 @@
  */
 import { LngLatBounds, Map, NavigationControl, ScaleControl, setWorkerUrl } from "../vendor/maplibre/maplibre-gl.mjs";
 
-export { LngLatBounds };
-
 const CHINA = [[73, 18], [135, 54]];
 const DISTRICT = 6, TOWN = 9, COMMUNITY = 12, GRID = 15; // digits of a region's code
-const TINTS = 4; // shades of neighbouring towns
-const SHADES = [0.15, 0.35, 0.55, 0.75];
+const SHADES = [0.15, 0.35, 0.55, 0.75]; // of neighbouring towns
 const WORDS = {
   "Map.Title": "地图，用方向键移动，用加号和减号缩放",
   "NavigationControl.ZoomIn": "放大",
@@ -106,7 +103,7 @@ const LINES = { [DISTRICT]: [0, 2.5], [TOWN]: [8, 1.5], [COMMUNITY]: [11.5, 0.75
 function style({ tiles, regions }) {
   const areas = regions.map(({ code, name, polygons }) => ({
     type: "Feature",
-    properties: { code, name, digits: code.length, shade: SHADES[Number(code.slice(DISTRICT, TOWN)) % TINTS] },
+    properties: { code, name, digits: code.length, shade: SHADES[Number(code.slice(DISTRICT, TOWN)) % SHADES.length] },
     geometry: { type: "MultiPolygon", coordinates: polygons },
   }));
   const names = regions
