@@ -579,7 +579,7 @@ class Session(AbstractBaseSession):
 class Provider(Record):
     """Another system that says who somebody is, by OpenID Connect (P-2.4)."""
 
-    name = models.CharField("名称", max_length=40, unique=True, help_text="登录页按钮上的文字")
+    name = models.CharField("名称", max_length=40, unique=True)
     issuer = models.URLField("签发者地址", max_length=200)
     client = models.CharField("客户端标识", max_length=120)
     claim = models.CharField("对应外部编号的字段", max_length=60, default="sub")

@@ -671,7 +671,14 @@ class ProviderResource(Resource):
     model = Provider
     actions = ["view", "add", "change", "delete"]
     fields = ["name", "issuer", "client", "claim", "enabled"]
-    columns = ["name", "issuer", "client", "claim", "enabled"]
+    columns = [
+        "name",
+        "issuer",
+        "client",
+        "claim",
+        Column("back", "回调地址", lambda provider: f"本站网址/sign-in/back/{provider.pk}/", "", ["pk"]),
+        "enabled",
+    ]
     order = ["name"]
     search = ["name", "issuer"]
     verbs = [

@@ -101,7 +101,7 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='录入时间')),
                 ('created_by', models.BigIntegerField(editable=False, null=True, verbose_name='录入人')),
                 ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='更新时间')),
-                ('name', models.CharField(help_text='登录页按钮上的文字', max_length=40, unique=True, verbose_name='名称')),
+                ('name', models.CharField(max_length=40, unique=True, verbose_name='名称')),
                 ('issuer', models.URLField(verbose_name='签发者地址')),
                 ('client', models.CharField(max_length=120, verbose_name='客户端标识')),
                 ('claim', models.CharField(default='sub', max_length=60, verbose_name='对应外部编号的字段')),
