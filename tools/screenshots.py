@@ -31,6 +31,10 @@ def main():
         take(desk, "person", desk.first_row())
         take(desk, "statistics", "/population/")
         take_import(desk)
+        instance.run("demo-venues")
+        supervision = Window(browser, instance)
+        supervision.sign_in("venueops")
+        take_map(supervision)
         phone = Window(browser, instance, viewport=PHONE, color_scheme="dark")
         phone.sign_in("village")
         take(phone, "phone", "/")
@@ -53,6 +57,18 @@ def take_import(window):
     page.get_by_role("link", name="下载错误行表格").wait_for(timeout=60_000)
     page.wait_for_load_state("networkidle")
     page.screenshot(path=PICTURES / "import-result.png", animations="disabled")
+
+
+def take_map(window):
+    """The map around a venue that is alerted."""
+    page = window.page
+    page.goto("/venue-map/")
+    page.locator("[data-map-list] button").first.click()
+    for _ in range(2):
+        page.wait_for_timeout(1_000)  # each step is an animation
+        page.get_by_role("button", name="缩小").click()
+    page.wait_for_timeout(1_000)
+    page.screenshot(path=PICTURES / "map.png", animations="disabled")
 
 
 if __name__ == "__main__":
