@@ -85,7 +85,7 @@ night = st.fixed_dictionaries(
 
 
 @pytest.mark.req("KP-6.1", "KP-6.3")
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     thresholds=thresholds_of_a_venue, counts=counts_of_a_venue, nights=st.lists(night, min_size=1, max_size=4)
 )

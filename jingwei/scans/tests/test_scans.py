@@ -1,11 +1,13 @@
 """Scans are kept as they came, counted on their days, and deleted for good (KP-3, KP-4, KP-5)."""
 
 import csv
+import os
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from random import Random
 from threading import Event, Thread
 
+import psycopg
 import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connection
@@ -19,6 +21,7 @@ from jingwei.directory.actors import actor_of_login
 from jingwei.places.models import ChangedVenue, Venue, VenueDay, VenueThreshold
 from jingwei.places.queries import scans_of, with_scans
 from jingwei.places.samples import venue
+from jingwei.scans import actions
 from jingwei.scans.actions import (
     COLLECTED,
     IMPORTED,
@@ -459,3 +462,18 @@ def test_scans_are_sorted_by_their_time_only_and_found_by_number_or_telephone(ve
         for word in ("990101198001010031", "16000000001"):
             found = venueops.client.get(address, {"q": word}).context["page"].rows
             assert [row.pk for row in found] == [made[1].pk]
+
+
+@pytest.mark.req("KP-3.3", "KP-P4")
+@pytest.mark.django_db(transaction=True)
+def test_months_that_somebody_reads_for_long_are_not_deleted_and_hold_nobody_up(load, venueops, monkeypatch):
+    load(["S1", "", "", "甲", "", "2026-10-31 09:30:00"])
+    monkeypatch.setattr(actions, "LONGEST_WAIT", "50ms")
+    chosen = Chosen(COLLECTED, at("2026-10-01"), at("2026-11-01"))
+    with psycopg.connect(os.environ["DATABASE_URL"]) as reader:
+        reader.execute("SELECT count(*) FROM scans_scan")
+        with pytest.raises(ValidationError, match="正被导出或查询"):
+            erase_scans(venueops.actor, chosen, expected=1)
+        load(["S1", "", "", "乙", "", "2026-12-01 09:30:00"])  # a month of its own, made meanwhile
+    assert counts() == recounted() and sum(counts().values()) == 2
+    assert erase_scans(venueops.actor, chosen, expected=1) == 1
