@@ -37,8 +37,8 @@ FROM (SELECT n, 1 + floor(random() * %(people)s)::int AS id,
 JOIN townsman USING (id) ORDER BY at
 """
 COUNT = """
-INSERT INTO places_venueday (venue_code, day, count, updated_at)
-SELECT code, %(last)s::date - d, (30 + random() * 60)::int, now()
+INSERT INTO places_venueday (venue_code, day, count)
+SELECT code, %(last)s::date - d, (30 + random() * 60)::int
 FROM places_venue, generate_series(0, %(days)s - 1) AS d WHERE code LIKE 'U%%'
 """
 

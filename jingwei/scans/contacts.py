@@ -15,11 +15,11 @@ from datetime import datetime, timedelta
 
 import polars as pl
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from jingwei.base import audit
-from jingwei.base.copying import copy_into, copy_out
+from jingwei.base.copying import copy_into
 from jingwei.base.crypto import provider
 from jingwei.base.fields import reveal
 from jingwei.base.merging import ZONE, as_stored
@@ -102,13 +102,19 @@ def ranked(met: pl.DataFrame) -> pl.DataFrame:
 
 # For each stay one look into the key, venue and time. The bounds of all leave the other months out.
 BESIDE = """
-SELECT stay, encode(number, 'hex'), name, encode(phone, 'hex'), extract(epoch FROM collected_at)
+SELECT stay, number, name, phone, collected_at
 FROM unnest(%(stays)s::int[], %(venues)s::text[], %(begins)s::timestamptz[], %(ends)s::timestamptz[])
      AS stays (stay, venue, begins, ends)
 JOIN scans_scan ON venue_code = venue AND collected_at BETWEEN begins AND ends
 WHERE collected_at BETWEEN %(first)s AND %(last)s
 """
-BESIDE_COLUMNS = dict.fromkeys(["number", "name", "phone", "at"], pl.String)
+BESIDE_COLUMNS = {
+    "stay": pl.Int32,
+    "number": pl.Binary,
+    "name": pl.String,
+    "phone": pl.Binary,
+    "at": TIME,
+}
 
 
 def tidied(number: str) -> str:
@@ -153,8 +159,6 @@ def scans_of(actor, permission, numbers: Iterable[str], begin, end, *, most=MOST
 def scans_beside(stays: pl.DataFrame, within: timedelta) -> pl.DataFrame:
     """stay, who (tidied number, null: nobody known), name, phone (sealed), at: the scans within the spans."""
     spans = spans_of(stays, within)
-    if spans.is_empty():
-        return pl.DataFrame(schema={"stay": pl.Int32, **BESIDE_COLUMNS, "at": TIME}).rename({"number": "who"})
     told = {
         "stays": spans["stay"].to_list(),
         "venues": spans["venue_code"].to_list(),
@@ -163,18 +167,20 @@ def scans_beside(stays: pl.DataFrame, within: timedelta) -> pl.DataFrame:
         "first": spans["begins"].min(),
         "last": spans["ends"].max(),
     }
-    beside = copy_out(BESIDE, told, {"stay": pl.Int32, **BESIDE_COLUMNS, "at": pl.Float64})
-    at = (pl.col("at") * 1_000_000).round().cast(pl.Int64).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    return beside.with_columns(at.dt.convert_time_zone(ZONE)).with_columns(who=_who(beside["number"]))
+    with connection.cursor() as cursor:
+        cursor.execute(BESIDE, told)
+        beside = pl.DataFrame(cursor.fetchall(), BESIDE_COLUMNS, orient="row")
+    return beside.with_columns(who=_who(beside["number"]))
 
 
 def _who(sealed: pl.Series) -> pl.Series:
-    """Tidied numbers of ciphertexts in hexadecimal digits; null where they tell nobody."""
-    different = sealed.drop_nulls().unique()
-    field = Scan._meta.get_field("number")
-    texts = provider().decrypt(field.sealing, [bytes.fromhex(blob) for blob in different])
-    known = [number if tells_who(number) else None for number in map(tidied, texts)]
-    return sealed.replace_strict(different, pl.Series(known, dtype=pl.String), default=None)
+    """Tidied numbers of ciphertexts; null where they tell nobody."""
+    different = sealed.drop_nulls().unique().to_list()
+    texts = provider().decrypt(Scan._meta.get_field("number").sealing, different)
+    known = {
+        blob: number for blob, number in zip(different, map(tidied, texts), strict=True) if tells_who(number)
+    }
+    return pl.Series([known.get(blob) for blob in sealed.to_list()], dtype=pl.String)
 
 
 # --- searching --------------------------------------------------------------------------------------------
@@ -278,12 +284,11 @@ def _keep(search, ring, people: pl.DataFrame, via: list[int] | None = None) -> l
     if people.is_empty():
         return []
     seconds = {name: pl.col(name).dt.total_microseconds() / 1e6 for name in ("nearest", "total")}
-    phones = [blob and bytes.fromhex(blob) for blob in people["phone"]]
     rows = people.select(
         "place",
         as_stored(Contact._meta.get_field("number"), people["who"]).alias("number"),
         pl.col("name").fill_null("").str.slice(0, CELL),
-        pl.Series("phone", phones, dtype=pl.Binary),
+        "phone",
         "meetings",
         "venues",
         seconds["nearest"].round().cast(pl.Int64).alias("nearest"),

@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from django.db.models import Min
 from django.utils import timezone
 
-from jingwei.base.copying import copy_into, copy_out
+from jingwei.base.copying import copy_into
 from jingwei.base.parameters import Parameter
 from jingwei.places.actions import set_threshold
 from jingwei.places.models import Venue, VenueDay
@@ -99,9 +99,13 @@ def by_weekday(counts: np.ndarray, weeks: int) -> np.ndarray:
 
 # --- the counters -----------------------------------------------------------------------------------------
 
-COUNTS = (
-    "SELECT venue_code, day - %(first)s, count FROM places_venueday WHERE day BETWEEN %(first)s AND %(last)s"
-)
+# The days of a venue and their counts in one row, packed as numbers of two and four bytes: reading millions
+# of rows one by one takes longer than all the rest.
+COUNTS = """
+SELECT venue_code, count(*), string_agg(int2send((day - %(first)s)::int2) || int4send(count), '')
+FROM places_venueday WHERE day BETWEEN %(first)s AND %(last)s GROUP BY venue_code
+"""
+PACKED = np.dtype([("day", ">i2"), ("count", ">i4")])
 # Venues that had scans before the days that are read.
 OLDER = "SELECT DISTINCT venue_code FROM places_venuemonth WHERE month < %(first)s AND count > 0"
 
@@ -112,12 +116,17 @@ def read_counts(first: date, last: date) -> tuple[pl.Series, np.ndarray]:
     `first` is the first day of a month.
     """
     told, days = {"first": first, "last": last}, (last - first).days + 1
-    rows = copy_out(COUNTS, told, {"code": pl.String, "day": pl.Int32, "count": pl.Int32})
-    codes = rows["code"].unique(maintain_order=True)
-    counts = np.zeros((len(codes), days), dtype=np.float32)
-    place = rows["code"].replace_strict(codes, pl.int_range(len(codes), eager=True), return_dtype=pl.Int32)
-    counts[place, rows["day"]] = rows["count"]
-    older = codes.is_in(copy_out(OLDER, told, {"code": pl.String})["code"].implode()).to_numpy()
+    with connection.cursor() as cursor:
+        cursor.execute(COUNTS, told)
+        venues = cursor.fetchall()
+        cursor.execute(OLDER, told)
+        had_scans = {code for (code,) in cursor.fetchall()}
+    codes = pl.Series([code for code, _, _ in venues], dtype=pl.String)
+    numbers = np.frombuffer(b"".join(packed for _, _, packed in venues), dtype=PACKED)
+    place = np.repeat(np.arange(len(venues)), [number for _, number, _ in venues])
+    counts = np.zeros((len(venues), days), dtype=np.float32)
+    counts[place, numbers["day"]] = numbers["count"]
+    older = np.array([code in had_scans for code in codes], dtype=bool)
     begun = older[:, None] | np.logical_or.accumulate(counts > 0, axis=1)
     silent = ~(counts > 0).any(axis=0)
     counts[~begun | silent] = np.nan

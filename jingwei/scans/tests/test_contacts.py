@@ -111,7 +111,7 @@ scans_of_a_city = st.lists(
 
 
 @pytest.mark.req("KP-9.1")
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scans=scans_of_a_city, minutes=st.integers(1, 15), until=st.sampled_from([31, 1]))
 def test_both_rings_are_what_two_loops_over_all_scans_say(db, venueops, scans, minutes, until):
     ContactSearch.objects.all().delete()
