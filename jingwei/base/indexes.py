@@ -45,9 +45,10 @@ def drop_indexes(tables: list[type[models.Model]]):
     """
     with transaction.atomic(), connection.schema_editor() as editor:
         editor.execute("SET LOCAL lock_timeout = '3s'")
+        there = _there()
         for table in tables:
             for index in table._meta.indexes:
-                if index.name in _there():
+                if index.name in there:
                     editor.remove_index(table, index)
 
 
