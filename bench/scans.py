@@ -34,7 +34,7 @@ from jingwei.scans.sheets import ScanSheet
 
 VENUES = 20_000
 PEOPLE = 200_000
-SMALL, FULL = 2_000_000, 40_000_000  # FULL takes about 25 GB
+SMALL, FULL = 2_000_000, 50_000_000  # FULL takes some 23 GB, its log included
 LOADED = {False: 200_000, True: 1_000_000}  # rows of the file that is loaded
 LATE = 50_000  # rows of a file about all venues and all days
 KEPT = {False: 120, True: 365}  # days of which there are scans
