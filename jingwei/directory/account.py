@@ -24,7 +24,6 @@ from jingwei.directory.actions import ask_for_account
 from jingwei.directory.middleware import begin_session, origin
 from jingwei.directory.models import Operator, Organisation, Provider, Registration, Session, SignIn
 from jingwei.directory.passwords import must_change
-from jingwei.directory.queries import online
 from jingwei.directory.sessions import digest_of
 from jingwei.kit.devices import device_in_words
 from jingwei.kit.phone import clean_phones
@@ -343,7 +342,7 @@ def account(request):
     """One's own account: password, second factor, where it is signed in, who has tried to (P-2.1, P-2.3)."""
     operator = request.user
     here = digest_of(request.session.session_key)
-    mine = Session.objects.filter(online(), operator=operator)
+    mine = Session.objects.filter(signing_in.online(), operator=operator)
     tries = SignIn.objects.filter(operator=operator)[:10]
     if request.method == "POST":
         chosen = mine.exclude(pk=here)

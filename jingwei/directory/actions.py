@@ -24,7 +24,6 @@ from jingwei.directory.models import (
     login_key,
 )
 from jingwei.directory.oa_actions import keep_to_owned
-from jingwei.directory.queries import online
 from jingwei.kit.networks import is_inside
 
 
@@ -132,7 +131,9 @@ def close_unused(actor, job, report) -> dict:
     for operator in unused:
         with transaction.atomic():
             _disable(actor, operator, signing_in.UNUSED)
-    Session.objects.exclude(online()).filter(Q(operator__isnull=False) | Q(expire_date__lt=Now())).delete()
+    Session.objects.exclude(signing_in.online()).filter(
+        Q(operator__isnull=False) | Q(expire_date__lt=Now())
+    ).delete()
     return {"message": f"停用长期未登录的账号 {len(unused)} 个"}
 
 

@@ -20,9 +20,9 @@ from jingwei.base.access import Rows, Scope
 from jingwei.base.codes import CodeField
 from jingwei.base.fields import SealedField
 from jingwei.base.models import Record
-from jingwei.directory.fields import NetworksField
 from jingwei.kit import regions
 from jingwei.kit.devices import device_in_words
+from jingwei.kit.networks import clean_network
 
 
 class Region(Record):
@@ -205,6 +205,24 @@ class Post(Record):
 
     def __str__(self):
         return self.name
+
+
+class NetworksField(ArrayField):
+    """Networks in CIDR notation from which one may sign in; none: from anywhere (SEC-19)."""
+
+    def __init__(self, verbose_name, **kwargs):
+        kwargs |= {"base_field": models.CharField(max_length=43), "default": list, "blank": True}
+        super().__init__(verbose_name=verbose_name, **kwargs)
+
+    def deconstruct(self):
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.contrib.postgres.fields.ArrayField", args, kwargs
+
+    def clean(self, value, model_instance):
+        try:
+            return super().clean([clean_network(text) for text in value or []], model_instance)
+        except ValueError as error:
+            raise ValidationError(str(error)) from error
 
 
 class Role(Record):

@@ -1,13 +1,8 @@
 """Reads of the directory with a business name."""
 
 import os
-from datetime import timedelta
-
-from django.db.models import Q
-from django.utils import timezone
 
 from jingwei.base.access import DataScope
-from jingwei.directory import parameters
 from jingwei.directory.models import Region
 from jingwei.kit.regions import COMMUNITY, LEVELS
 
@@ -35,14 +30,3 @@ def areas_in(reach: DataScope, region: str, *, communities=False) -> list[Region
         for area in rows
         if reach.everything or any(area.code.startswith(c) or c.startswith(area.code) for c in reach.regions)
     ]
-
-
-def online() -> Q:
-    """Condition for the sessions that are open now: signed in, neither idle nor old (SEC-3)."""
-    now = timezone.now()
-    return Q(
-        operator__isnull=False,
-        expire_date__gt=now,
-        seen_at__gt=now - timedelta(minutes=parameters.IDLE.value()),
-        begun_at__gt=now - timedelta(hours=parameters.LONGEST.value()),
-    )

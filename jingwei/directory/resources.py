@@ -43,9 +43,8 @@ from jingwei.directory.models import (
 from jingwei.directory.models import Region as RegionRow
 from jingwei.directory.oa_actions import owned
 from jingwei.directory.providers import set_secret
-from jingwei.directory.queries import online
 from jingwei.directory.sheets import RegionSheet
-from jingwei.directory.signing_in import UNUSED, end_session, lift
+from jingwei.directory.signing_in import UNUSED, end_session, lift, online
 from jingwei.kit.coordinates import SYSTEMS as COORDINATES
 from jingwei.kit.devices import device_in_words
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from jingwei.base import audit
@@ -305,3 +306,14 @@ def session_is_over(begun: float, seen: float) -> bool:
     """Whether a session of these times (seconds since 1970) has been idle or has lasted too long (SEC-3)."""
     now = time.time()
     return now - seen > 60 * parameters.IDLE.value() or now - begun > 3600 * parameters.LONGEST.value()
+
+
+def online() -> Q:
+    """Condition for the sessions that are open now: signed in, neither idle nor old (SEC-3)."""
+    now = timezone.now()
+    return Q(
+        operator__isnull=False,
+        expire_date__gt=now,
+        seen_at__gt=now - timedelta(minutes=parameters.IDLE.value()),
+        begun_at__gt=now - timedelta(hours=parameters.LONGEST.value()),
+    )
