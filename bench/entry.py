@@ -123,7 +123,7 @@ def _served(application):
         command, env=environment, stdout=subprocess.DEVNULL, preexec_fn=embedded.die_with_parent
     )
     try:
-        for _ in range(300):
+        for _ in range(1200):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
