@@ -16,7 +16,6 @@ FACES = [
     "pages",
     "registering",
     "review",
-    "venue_map",
     "tracing",
     "footfall",
     "venue_map",
@@ -30,10 +29,11 @@ FACES = [
     "tasks",
     "sheets",
 ]
-ROOMS = {"models": 0, "queries": 1, **dict.fromkeys(FACES, 3)}
+# What models keep by triggers (day_counts) belongs to them.
+ROOMS = {"models": 0, "day_counts": 0, "queries": 1, **dict.fromkeys(FACES, 3)}
 TOOLS = {"kit", "base", "desk"}
 # What another package may be asked for; faces and sheets stay at home. `unregistered` are actions, too.
-OPEN = {"models", "queries", "actions", "unregistered"}
+OPEN = {"models", "day_counts", "queries", "actions", "unregistered"}
 # kit, base, directory and desk are the ground the businesses stand on: all their rooms are open to the right.
 GROUND = {"kit", "base", "directory", "desk"}
 # The menu lists what the desk draws, what roles can be granted and what a feed can bring: these read it.
