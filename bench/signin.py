@@ -13,7 +13,7 @@ from tests.instance import new_instance
 
 RATE = 200  # wrong tries a second
 SHORT, FULL = 10, 60  # seconds
-SENDERS = 40
+SENDERS = 120  # some of them wait for their answer
 PAGES = ["/", "/people/", "/jobs/"]
 
 
@@ -105,14 +105,10 @@ class Attack:
         return self
 
     def __exit__(self, *error):
+        self.seconds, self.sent = time.monotonic() - self.started, sum(self.counts)
         self.stopping.set()
         for thread in self.threads:
             thread.join()
-        self.seconds = time.monotonic() - self.started
-
-    @property
-    def sent(self):
-        return sum(self.counts)
 
     def _send(self, number):
         visitor = Visitor(self.instance)
