@@ -258,7 +258,7 @@ def test_of_a_changed_role_the_log_says_what_went_and_what_came(secadmin):
     held = [permission for permission in role.permissions if permission != "people.delete"]
     resource("roles").save(secadmin.actor, role, values={"permissions": [*held, "codes.view"]})
     entry = LogEntry.objects.filter(resource="roles").latest("pk")
-    assert entry.detail["changes"]["权限"] == ["people.delete", "codes.view"]
+    assert entry.detail["changes"]["权限"] == ["人员信息：删除", "公共代码：查看"]
 
 
 @pytest.mark.req("SEC-13", "P-3.1")
