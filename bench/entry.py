@@ -45,7 +45,8 @@ def measure(full):
         )
     address, seconds = scan_address(venue.pk), SECONDS[full]
     ours = _measured("jingwei.wsgi:application", address, seconds)
-    kept = Scan.objects.count(), sum(VenueDay.objects.values_list("count", flat=True))
+    days = VenueDay.objects.filter(venue_code=venue.code)
+    kept = Scan.objects.filter(venue_code=venue.code).count(), sum(days.values_list("count", flat=True))
     if kept != (ours["answered"], ours["answered"]):
         raise AssertionError(f"{ours['answered']} answered, kept and counted: {kept}")
     bare = _measured("bench.bare_entry:application", address, seconds)
