@@ -157,6 +157,13 @@ def test_without_webgl_the_map_page_says_so_and_lists_the_venues(window_of):
         "HTMLCanvasElement.prototype.getContext = function (kind, ...more) {"
         " return kind.startsWith('webgl') ? null : own.call(this, kind, ...more); }"
     )
+    window.open("/venues/?code=KP000002")
+    page.locator("table.rows tbody th a").first.click()
+    page.get_by_role("link", name="编辑").click()
+    page.locator("[name=longitude]").fill("122.46")
+    page.locator("[name=latitude]").fill("35.26")
+    page.get_by_role("button", name="保存").first.click()
+    page.wait_for_url(re.compile(r"/venues/\d+/$"))
     window.open("/venue-map/")
     expect(page.get_by_role("alert")).to_contain_text("不能绘制地图")
     page.locator("[data-map-list] button").first.click()
