@@ -9,10 +9,8 @@ from django.db.models.functions import Length
 from jingwei.base.columns import Type
 from jingwei.directory.models import Region
 from jingwei.kit.column import Cleaned
-from jingwei.kit.regions import LEVELS, RegionNames, parent_of
+from jingwei.kit.regions import COMMUNITY, LEVELS, TOWN, RegionNames, parent_of
 from jingwei.kit.text import tidy
-
-_VILLAGE, _TOWN = 12, 9  # digits
 
 
 @dataclass
@@ -42,8 +40,8 @@ class Village(Type):
     def clean(self, raw, context):
         reach = context.actor.data_scope(context.permission)
         within = [""] if reach.everything else sorted(reach.regions)
-        villages = dict(_enabled(within, _VILLAGE))
-        names = RegionNames([*villages.items(), *_enabled([*within, *map(_town_of, within)], _TOWN)], within)
+        villages = dict(_enabled(within, COMMUNITY))
+        names = RegionNames([*villages.items(), *_enabled([*within, *map(_town_of, within)], TOWN)], within)
         towns = context.done.get(self.town)
         resolved = names.resolve(towns, raw)
         given = tidy(raw).values
@@ -96,6 +94,6 @@ def _enabled(prefixes, digits):
 
 def _town_of(prefix):
     """The township a village or grid code lies in, so that a village clerk may name it."""
-    while len(prefix) > _TOWN:
+    while len(prefix) > TOWN:
         prefix = parent_of(prefix)
     return prefix
