@@ -479,13 +479,15 @@ def _outline_of(table, wanted):
         if not any(filled):
             return Outline(table.name, 0, {}, {})
         place, guess = filled.index(max(filled)), {}
-    headings = {_letter(table.left + at): text.strip() for at, text in enumerate(top[place]) if text.strip()}
+    headings = {
+        column_letter(table.left + at): text.strip() for at, text in enumerate(top[place]) if text.strip()
+    }
     places = [_index(letter) - table.left for letter in headings]
     return Outline(
         worksheet=table.name,
         row=place + 1,
         headings=headings,
-        mapping={_letter(table.left + at): name for at, name in guess.items()},
+        mapping={column_letter(table.left + at): name for at, name in guess.items()},
         sample=[[row[at] if at < len(row) else "" for at in places] for row in top[place + 1 :] if any(row)][
             :_SAMPLE
         ],
@@ -545,7 +547,7 @@ def _plain(heading):
     return re.sub(r"\(必填\)|\(选填\)|[\s*※:\u200b\ufeff]", "", text)
 
 
-def _letter(place):
+def column_letter(place):
     """Column letter of a place counted from 0: 0 is A, 26 is AA."""
     letters = ""
     place += 1

@@ -12,6 +12,8 @@ import zipfile
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from jingwei.base.reading import column_letter
+
 MOST_ROWS = 1_048_576  # of an xlsx worksheet, the heading included
 MOST_BYTES = 1_900_000_000  # of a worksheet's XML: beyond 2 GiB not every program reads a streamed zip
 MOST_TEXT = 32_767  # characters of a cell
@@ -50,7 +52,7 @@ class Xlsx:
     def _take(self, title, headings):
         self.title = re.sub(r"[\[\]:*?/\\']", " ", title)[:20].strip() or "数据"
         self.headings = headings
-        self.letters = [_letters(place) for place in range(len(headings))]
+        self.letters = [column_letter(place) for place in range(len(headings))]
         self.sheet, self.part = None, 0
 
     def turn_to(self, title, headings):
@@ -222,16 +224,6 @@ def _width(values):
     """Column width for the longest of some values, in characters; a Chinese one takes two."""
     longest = max(sum(1 + (character > "\xff") for character in str(value)) for value in values)
     return min(max(longest + 2, 8), 50)
-
-
-def _letters(place):
-    """Column letters of a place counted from 0: 0 is A, 26 is AA."""
-    letters = ""
-    place += 1
-    while place:
-        place, rest = divmod(place - 1, 26)
-        letters = chr(ord("A") + rest) + letters
-    return letters
 
 
 _XML = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
