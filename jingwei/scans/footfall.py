@@ -22,6 +22,13 @@ from jingwei.scans.models import Analysis, SuggestedThreshold, UnusualDay
 from jingwei.scans.unusual import TIMES, WEEK, WEEKS, adopt_threshold, usual_days_of
 
 WEEKDAYS = "一二三四五六日"
+BY_VENUE = [
+    Exact("venue__code", "公共场所ID"),
+    Contains("venue__name", "公共场所"),
+    Choice("venue__kind", "类别"),
+    Exact("venue__street", "所在街道"),
+    Ref("venue__regulator", "监管单位"),
+]
 
 
 def of_venue(name, heading):
@@ -89,11 +96,7 @@ class UnusualDayResource(Resource):
     filters = [
         Between("day"),
         Choice("direction"),
-        Exact("venue__code", "公共场所ID"),
-        Contains("venue__name", "公共场所"),
-        Choice("venue__kind", "类别"),
-        Exact("venue__street", "所在街道"),
-        Ref("venue__regulator", "监管单位"),
+        *BY_VENUE,
     ]
     search = ["venue__code", "venue__name"]
     search_hint = "公共场所ID、名称"
@@ -137,13 +140,7 @@ class SuggestedThresholdResource(Resource):
         Tab("未设置", Q(venue__threshold_min=None, venue__threshold_max=None)),
         Tab("已设置", ~Q(venue__threshold_min=None, venue__threshold_max=None)),
     ]
-    filters = [
-        Exact("venue__code", "公共场所ID"),
-        Contains("venue__name", "公共场所"),
-        Choice("venue__kind", "类别"),
-        Exact("venue__street", "所在街道"),
-        Ref("venue__regulator", "监管单位"),
-    ]
+    filters = BY_VENUE
     search = ["venue__code", "venue__name"]
     search_hint = "公共场所ID、名称"
     verbs = [
