@@ -16,6 +16,8 @@ from jingwei.exchange import sources as exchange_sources
 from jingwei.messages import actions as messages_actions
 from jingwei.messages import pages as messages_pages
 from jingwei.messages import resources as messages
+from jingwei.oversight import pages as oversight_pages
+from jingwei.oversight import resources as oversight
 from jingwei.people import pages as people_pages
 from jingwei.people import queries as people_queries
 from jingwei.people import resources as people
@@ -44,6 +46,7 @@ SYSTEMS = [
         [*places.RESOURCES, *venue_map.PAGES, *scans.RESOURCES, *scans_pages.PAGES, *exchange.RESOURCES],
     ),
     System("messages", "短信", "message", [*messages_pages.PAGES, *messages.RESOURCES]),
+    System("oversight", "安全与审计", "shield-check", [*oversight.RESOURCES, *oversight_pages.PAGES]),
     System(
         "administration",
         "系统管理",

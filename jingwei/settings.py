@@ -108,6 +108,7 @@ INSTALLED_APPS = [
     "jingwei.people",
     "jingwei.scans",
     "jingwei.testing",
+    "jingwei.oversight",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",

@@ -1,0 +1,3 @@
+"""What the security and the audit administrator see in lists."""
+
+RESOURCES = []
