@@ -8,7 +8,17 @@ import pytest
 ROOT = Path(__file__).parent.parent / "jingwei"
 # Each package may import those to its left.
 ORDER = ["kit", "base", "directory", "desk", "messages", "exchange", "places", "people", "cases"]
-SIDE_BY_SIDE = ["scans", "testing", "quarantine", "video", "civility", "volunteers", "reports", "screens", "oversight"]
+SIDE_BY_SIDE = [
+    "scans",
+    "testing",
+    "quarantine",
+    "video",
+    "civility",
+    "volunteers",
+    "reports",
+    "screens",
+    "oversight",
+]
 # Inside a package a room imports only from rooms of its own number or below; rooms with other names count as
 # actions (2). kit, base and desk are no businesses and have no such rooms.
 FACES = [
