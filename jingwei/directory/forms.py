@@ -97,4 +97,9 @@ def permission_labels(permissions) -> str:
     return "；".join(f"{label}：{held}" for label, held in words.items())
 
 
+def reason_field():
+    """Why something is done, for the log."""
+    return forms.CharField(label="事由", max_length=200)
+
+
 audit.IN_WORDS[Role._meta.get_field("permissions")] = permission_labels

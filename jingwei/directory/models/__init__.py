@@ -1,0 +1,53 @@
+"""Tables of the directory: the organisation, the accounts that work in it, and how these sign in."""
+
+from jingwei.directory.models.accounts import (
+    Appointment,
+    KnownPermission,
+    MenuGrant,
+    MenuSetting,
+    Operator,
+    Registration,
+    RetiredLogin,
+    Role,
+    login_key,
+)
+from jingwei.directory.models.organisation import (
+    Department,
+    OaSource,
+    Organisation,
+    Post,
+    Region,
+    RegionChange,
+)
+from jingwei.directory.models.signing_in import (
+    AnsweredCaptcha,
+    Guard,
+    Provider,
+    SecondFactor,
+    Session,
+    SignIn,
+)
+
+__all__ = [
+    "AnsweredCaptcha",
+    "Appointment",
+    "Department",
+    "Guard",
+    "KnownPermission",
+    "MenuGrant",
+    "MenuSetting",
+    "OaSource",
+    "Operator",
+    "Organisation",
+    "Post",
+    "Provider",
+    "Region",
+    "RegionChange",
+    "Registration",
+    "RetiredLogin",
+    "Role",
+    "SecondFactor",
+    "Session",
+    "SignIn",
+    "login_key",
+]

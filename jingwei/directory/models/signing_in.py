@@ -1,0 +1,132 @@
+"""What signing in keeps: second factors, other systems, bad tries, sign-ins, sessions (P-2)."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.sessions.base_session import AbstractBaseSession
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from jingwei.base.access import Rows, Scope
+from jingwei.base.fields import SealedField
+from jingwei.base.models import Record
+from jingwei.directory.models.accounts import Operator
+from jingwei.kit.devices import device_in_words
+
+
+class SecondFactor(models.Model):
+    """The device that tells an operator's one-time codes (RFC 6238), and what stands in for it when lost."""
+
+    operator = models.OneToOneField(Operator, models.CASCADE, primary_key=True, related_name="factor")
+    secret = SealedField(
+        "动态口令密钥", kind="text", purpose="核对本人的动态口令", basis="账号安全", keep="停用双因素时删除"
+    )
+    confirmed_at = models.DateTimeField(null=True)  # until then it is only being set up
+    last_step = models.BigIntegerField(default=0)  # of the last code taken: none is taken twice
+    recovery = ArrayField(models.CharField(max_length=64), default=list)  # digests of codes not used yet
+
+
+class Provider(Record):
+    """Another system that says who somebody is, by OpenID Connect (P-2.4)."""
+
+    name = models.CharField("名称", max_length=40, unique=True)
+    issuer = models.URLField("签发者地址", max_length=200)
+    client = models.CharField("客户端标识", max_length=120)
+    claim = models.CharField("对应外部编号的字段", max_length=60, default="sub")
+    secret = SealedField(
+        "密钥", kind="text", blank=True, purpose="统一认证登录", basis="系统对接", keep="对接期间"
+    )
+    enabled = models.BooleanField("启用", default=True)
+
+    scope = Scope(shared=True)
+    internal = (*Record.internal, "secret")
+
+    class Meta:
+        verbose_name = "统一认证"
+        ordering = ["name"]
+
+    def __str__(self):
+        return self.name
+
+
+class Guard(models.Model):
+    """Bad tries to sign in with one name, known or not, or from one address (SEC-2)."""
+
+    KINDS = {"name": "登录名", "code": "动态口令", "address": "地址"}
+
+    key = models.CharField("锁定对象", max_length=60, unique=True)  # one of the kinds, a space, which one
+    tries = models.JSONField(default=list)  # [seconds since 1970, name as compared], the oldest first
+    locked_until = models.DateTimeField("锁定至", null=True)
+    updated_at = models.DateTimeField("最近输错", auto_now=True, db_index=True)
+
+    objects = Rows.as_manager()
+    scope = Scope(shared=True)
+    internal = ("tries",)
+
+    class Meta:
+        verbose_name = "登录锁定"
+
+    def __str__(self):
+        kind, _, of = self.key.partition(" ")
+        return f"{self.KINDS[kind]} {of}"
+
+
+class AnsweredCaptcha(models.Model):
+    """A question that was answered and is worth nothing any more."""
+
+    digest = models.CharField(max_length=64, primary_key=True)  # of the token that stood in the page
+    at = models.DateTimeField(default=timezone.now)
+
+
+class SignIn(models.Model):
+    """One try to sign in, good or bad (P-2.3)."""
+
+    at = models.DateTimeField("时间", default=timezone.now, db_index=True)
+    login = models.CharField("登录名", max_length=80)
+    operator = models.ForeignKey(Operator, models.SET_NULL, null=True, verbose_name="操作员")
+    address = models.CharField("地址", max_length=45)
+    device = models.CharField("设备", max_length=200, blank=True)
+    succeeded = models.BooleanField("成功")
+    reason = models.CharField("原因", max_length=80, blank=True)
+
+    objects = Rows.as_manager()
+    scope = Scope(region="operator__organisation__region__code", owner="operator")
+
+    class Meta:
+        verbose_name = "登录日志"
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["login", "-at"], name="signins_by_login"),
+            models.Index(fields=["address", "-at"], name="signins_by_address"),
+            # Who is at home at an address, asked in the middle of an attack.
+            models.Index(
+                fields=["login", "address", "-at"], condition=Q(succeeded=True), name="signins_at_home"
+            ),
+        ]
+
+    def __str__(self):
+        return f"{self.login} {timezone.localtime(self.at):%Y-%m-%d %H:%M:%S}"
+
+
+class Session(AbstractBaseSession):
+    """An open session: whose, from where, when last used. Without a row the cookie is worthless (P-2.1)."""
+
+    operator = models.ForeignKey(Operator, models.CASCADE, null=True, verbose_name="操作员")
+    address = models.CharField("地址", max_length=45, blank=True)
+    device = models.CharField("设备", max_length=200, blank=True)
+    begun_at = models.DateTimeField("登录时间", null=True)
+    seen_at = models.DateTimeField("最近操作", null=True)
+
+    objects = Rows.as_manager()
+    scope = Scope(
+        region="operator__organisation__region__code",
+        organisation="operator__organisation__path",
+        owner="operator",
+    )
+    internal = ("session_key", "session_data", "expire_date")
+
+    class Meta:
+        verbose_name = "在线用户"
+        ordering = ["-seen_at"]
+
+    def __str__(self):
+        return f"{self.operator}，{device_in_words(self.device)}"
