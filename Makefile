@@ -8,7 +8,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check -qq
 RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
-.PHONY: help run test lint format trace bench lock vendor screenshots
+.PHONY: help run test lint format trace security bench lock vendor screenshots
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,8 +30,11 @@ format: $(DEV)  ## bring the code into the form that lint checks
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
 
-trace:  ## list the requirements with and without a test
-	@$(PYTHON) tools/trace.py
+trace:  ## list the requirements with and without a test (ARGS=CL-2.1: every test of it)
+	@$(PYTHON) tools/requirements.py $(ARGS)
+
+security:  ## fill docs/security.md: each statement with its tests and its place in the code
+	@$(PYTHON) tools/security.py
 
 bench: $(DEV)  ## measure the performance figures of the spec, each beside its reference
 	@.venv/bin/python -m bench $(ARGS)

@@ -1,7 +1,8 @@
 """Which requirements of the spec have a test, read from the tests' `@pytest.mark.req("P-4.1")` marks.
 
-tools/trace.py                the list, then the count; exit code 1 if a mark names no requirement
-tools/trace.py --spec FOLDER  write docs/requirements.txt anew from a folder of the spec's files
+tools/requirements.py                the list, then the count; exit code 1 if a mark names no requirement
+tools/requirements.py SEC-9 P-3.2    every test of these
+tools/requirements.py --spec FOLDER  write docs/requirements.txt anew from a folder of the spec's files
 """
 
 import argparse
@@ -36,20 +37,31 @@ def marked_tests(path):
                         yield ast.literal_eval(argument), f"{path.relative_to(PROJECT)}::{name}"
 
 
+def tests_by_requirement():
+    """{requirement id: its tests} of the whole project."""
+    tests = defaultdict(list)
+    for path in sorted(PROJECT.glob("jingwei/**/test_*.py")) + sorted(PROJECT.glob("tests/**/test_*.py")):
+        for requirement, test in marked_tests(path):
+            tests[requirement].append(test)
+    return tests
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("ids", nargs="*", help="the requirements to list every test of")
     parser.add_argument("--spec", type=Path, help="write the list of requirements anew from these files")
-    spec = parser.parse_args().spec
+    arguments = parser.parse_args()
+    spec, ids = arguments.spec, arguments.ids
     if spec:
         ids = [
             each for path in sorted(spec.glob("*.md")) for each in requirements_of(path.read_text("utf-8"))
         ]
         REQUIREMENTS.write_text("".join(f"{each}\n" for each in ids))
 
-    tests = defaultdict(list)
-    for path in sorted(PROJECT.glob("jingwei/**/test_*.py")) + sorted(PROJECT.glob("tests/**/test_*.py")):
-        for requirement, test in marked_tests(path):
-            tests[requirement].append(test)
+    tests = tests_by_requirement()
+    if ids:
+        print("\n".join(f"{each} {test}" for each in ids for test in tests[each]))
+        return 0
     requirements = REQUIREMENTS.read_text().split()
     for requirement in requirements:
         proofs = tests[requirement]
