@@ -185,12 +185,13 @@ class Figure:
     """A number of the home page that counts a selection of the list and opens it (P-9.4).
 
     `query` is the selection as in the list's address: "group=4&dose=0". `waits`: these rows are work for
-    whoever sees them, and stand under 待办 while there are any (P-6.4).
+    whoever sees them, and stand under 待办 while there are any (P-6.4), in red if that is `urgent`.
     """
 
     label: str
     query: str = ""
     waits: bool = False
+    urgent: bool = False
 
 
 class Resource:

@@ -25,6 +25,7 @@ class Counted:
     address: str
     icon: str
     waits: bool
+    urgent: bool
 
 
 def figures(actor, *, waiting=False) -> list[Counted]:
@@ -47,7 +48,7 @@ def figures(actor, *, waiting=False) -> list[Counted]:
         query = selection.query.urlencode()
         address = reverse("desk:list", args=[resource]) + (f"?{query}" if query else "")
         total = Total.counted(next(counted)) if number is None else Total(number)
-        found.append(Counted(figure.label, total, address, resource.icon, figure.waits))
+        found.append(Counted(figure.label, total, address, resource.icon, figure.waits, figure.urgent))
     return found
 
 
