@@ -7,7 +7,6 @@ from jingwei.directory.resources.accounts import (
     RegistrationResource,
     RoleResource,
 )
-from jingwei.directory.resources.logs import ErrorResource, LogResource
 from jingwei.directory.resources.organisation import (
     CodeResource,
     DepartmentResource,
@@ -38,7 +37,5 @@ RESOURCES = [
     CodeResource(),
     MenuGrantResource(),
     ProviderResource(),
-    LogResource(),
     SignInResource(),
-    ErrorResource(),
 ]
