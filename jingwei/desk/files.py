@@ -2,10 +2,7 @@
 
 They hold personal data and lie on disk for days, so their content is sealed too (P-4.1, SEC-13). A file is::
 
-    4 bytes "JWF1" | 2 bytes length | its key, sealed by the crypto provider | blocks
-
-A block is SM4-GCM over up to 1 MiB with its tag behind it. Its nonce is its number and whether it is the
-last, so that no block can be changed, moved, repeated or cut off.
+    4 bytes "JWF1" | 2 bytes length | its key, sealed by the crypto provider | blocks of `base.sealing`
 """
 
 import errno
@@ -13,12 +10,8 @@ import os
 import uuid
 from contextlib import contextmanager
 from datetime import timedelta
-from itertools import count
 from pathlib import Path
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers import Cipher, modes
-from cryptography.hazmat.primitives.ciphers.algorithms import SM4
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -31,6 +24,7 @@ from jingwei.base import audit
 from jingwei.base.crypto import Column, provider
 from jingwei.base.models import StoredFile
 from jingwei.base.parameters import Parameter
+from jingwei.base.sealing import BlockWriter, Damaged, opened
 
 KEEP_DAYS = Parameter(
     "files.keep_days", "文件保存天数", 7, "上传的表格、导出和错误行文件多少天后删除", "天", low=1, high=90
@@ -38,8 +32,6 @@ KEEP_DAYS = Parameter(
 PARAMETERS = [KEEP_DAYS]
 
 MARK = b"JWF1"
-BLOCK = 2**20
-TAG = 16
 FILE_KEYS = Column("files.key", searchable=False)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -49,13 +41,6 @@ class DiskFull(ValidationError):
 
     def __init__(self):
         super().__init__("服务器磁盘空间不足，文件没有保存。请联系系统管理员清理磁盘后重试。")
-
-
-class Damaged(ValidationError):
-    """The file on disk is not the one that was written."""
-
-    def __init__(self):
-        super().__init__("文件已损坏，无法读取。请重新上传或重新导出。")
 
 
 def folder() -> Path:
@@ -102,41 +87,14 @@ def create(owner, name):
         raise
 
 
-class SealedWriter:
-    """A file object that seals what is written to it; `size` counts the clear bytes."""
+class SealedWriter(BlockWriter):
+    """A file object that seals what is written to it, its key sealed in front."""
 
     def __init__(self, raw):
-        self.raw, self.size, self.number = raw, 0, 0
-        self.waiting = bytearray()
-        self.key = provider().random(16)
-        [sealed] = provider().encrypt(FILE_KEYS, [self.key.hex()])
+        key = provider().random(16)
+        [sealed] = provider().encrypt(FILE_KEYS, [key.hex()])
         raw.write(MARK + len(sealed).to_bytes(2, "big") + sealed)
-
-    def write(self, data):
-        self.waiting += data
-        self.size += len(data)
-        # The last block is known only at the end, so one full block always waits.
-        while len(self.waiting) > BLOCK:
-            self._seal(bytes(self.waiting[:BLOCK]), last=False)
-            del self.waiting[:BLOCK]
-        return len(data)
-
-    def flush(self):
-        """Nothing: a block is written when it is full."""
-
-    def finish(self):
-        """Write the last block."""
-        self._seal(bytes(self.waiting), last=True)
-        self.raw.flush()
-
-    def _seal(self, block, *, last):
-        cipher = Cipher(SM4(self.key), modes.GCM(_nonce(self.number, last))).encryptor()
-        self.raw.write(cipher.update(block) + cipher.finalize() + cipher.tag)
-        self.number += 1
-
-
-def _nonce(number, last):
-    return number.to_bytes(11, "big") + bytes([last])
+        super().__init__(raw, key)
 
 
 def blocks(stored):
@@ -147,17 +105,9 @@ def blocks(stored):
                 raise Damaged()
             sealed = raw.read(int.from_bytes(raw.read(2), "big"))
             key = bytes.fromhex(provider().decrypt(FILE_KEYS, [sealed])[0])
-            block = raw.read(BLOCK + TAG)
-            for number in count():
-                following = raw.read(BLOCK + TAG)
-                mode = modes.GCM(_nonce(number, not following), block[-TAG:])
-                cipher = Cipher(SM4(key), mode).decryptor()
-                yield cipher.update(block[:-TAG]) + cipher.finalize()
-                if not following:
-                    return
-                block = following
-        except (InvalidTag, ValueError):
+        except ValueError:
             raise Damaged() from None
+        yield from opened(raw, key)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 
 from jingwei.base.models import LogEntry, StoredFile
+from jingwei.base.sealing import BLOCK, TAG
 from jingwei.desk import files
 
 NAME = "名单 2026.xlsx"
@@ -41,7 +42,7 @@ def test_what_lies_on_disk_shows_nothing_and_only_to_its_owner(stored):
 
 @pytest.mark.req("P-5.4")
 @pytest.mark.django_db
-@pytest.mark.parametrize("size", [0, 1, files.BLOCK - 1, files.BLOCK, files.BLOCK + 1, 3 * files.BLOCK + 7])
+@pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7])
 def test_a_file_comes_back_as_it_was_written(village, size):
     content = os.urandom(size)
     with files.create(village.operator.pk, NAME) as file:
@@ -61,7 +62,7 @@ def test_a_file_comes_back_as_it_was_written(village, size):
     [
         lambda content: content[:100] + bytes([content[100] ^ 1]) + content[101:],
         lambda content: content[:-1],
-        lambda content: content[: -(files.TAG + 7)],  # the whole last block
+        lambda content: content[: -(TAG + 7)],  # the whole last block
         lambda content: content + b"more",
         lambda content: b"",
     ],
@@ -69,7 +70,7 @@ def test_a_file_comes_back_as_it_was_written(village, size):
 )
 def test_a_file_changed_on_disk_is_not_given_out(village, spoil):
     with files.create(village.operator.pk, NAME) as file:
-        file.write(os.urandom(files.BLOCK + 7))
+        file.write(os.urandom(BLOCK + 7))
     path = files.place(file.stored.pk)
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(files.Damaged, match="已损坏"):
@@ -81,7 +82,7 @@ def test_a_file_changed_on_disk_is_not_given_out(village, spoil):
 def test_a_file_that_could_not_be_finished_leaves_nothing(village):
     before = on_disk()
     with pytest.raises(ZeroDivisionError), files.create(village.operator.pk, NAME) as file:
-        file.write(b"x" * 2 * files.BLOCK)
+        file.write(b"x" * 2 * BLOCK)
         1 / 0  # noqa: B018
     assert on_disk() == before
     assert not StoredFile.objects.exists()
