@@ -1,0 +1,274 @@
+"""`jingwei backup FOLDER`: all of an instance as it stood at one moment, taken while it works.
+
+For P-10.2, SEC-21 and SEC-13. A backup is a folder below FOLDER, named after its moment:
+
+    database/      the database in pg_dump's directory format, of one snapshot
+    files/         the uploads that unfinished imports still need, sealed as they lie in the instance
+    manifest.json  what it came from, the rows of each table, an SM3 digest of every part
+    manifest.mac   the id of a key of the ring and the code of manifest.json under it
+
+It is made under another name and renamed when it is whole, so that a kill leaves nothing that looks like one.
+Personal columns are in it as in the database, sealed (SEC-13). The key ring never lies beside them: `--keys`
+names another place for it, and the master key is not copied at all.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import psycopg
+from cryptography.hazmat.primitives import hashes
+from django.conf import settings
+from django.core.management import CommandError
+from django.utils import timezone
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from jingwei import embedded
+from jingwei.base import audit
+from jingwei.base.access import platform_actor
+from jingwei.base.crypto import provider
+from jingwei.base.models import Load
+from jingwei.desk import files
+
+FORM = 1  # of the folder; another one is refused
+DATABASE, FILES, MANIFEST, MAC = "database", "files", "manifest.json", "manifest.mac"
+JOBS = str(min(os.cpu_count(), 4))  # tables dumped or restored at a time
+_NAME = re.compile(r"[0-9]{8}-[0-9]{6}")
+_DRAFT = ".new"
+_TABLES = (
+    "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+)
+
+
+def add_arguments(parser):
+    parser.add_argument(
+        "folder", metavar="FOLDER", type=Path, help="存放备份的目录，每次备份是其中一个子目录"
+    )
+    parser.add_argument("--keys", metavar="FOLDER", type=Path, help="另一个目录，密钥环也复制一份到那里")
+    parser.add_argument("--keep", metavar="N", type=int, help="只保留最近 N 个备份，更早的删除")
+
+
+def run(options):
+    if options.keep is not None and options.keep < 1:
+        raise CommandError("--keep 至少为 1。")
+    folder = options.folder.resolve()
+    if options.keys:
+        _refuse_keys_beside_the_data(options.keys.resolve(), folder)
+    started = time.monotonic()
+    with _alone(folder):
+        made, manifest = make(folder)
+        keys = keep_keys(options.keys) if options.keys else None
+        old = _whole(folder)[: -options.keep] if options.keep else []
+        for backup in old:
+            shutil.rmtree(backup)
+    size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
+    rows = sum(manifest["rows"].values())
+    audit.record(platform_actor("备份"), "备份", label=made.name, rows=rows, bytes=size)
+    print(f"备份　{made}")
+    print(f"内容　{len(manifest['rows'])} 张表 {rows:,} 行，{manifest['files']} 个文件")
+    print(f"大小　{size / 2**20:,.1f} MiB，用时 {time.monotonic() - started:.0f} 秒")
+    print(f"密钥　{keys or '没有备份。没有密钥环和主密钥，备份无法恢复；用 --keys 另存一份'}")
+    for backup in old:
+        print(f"删除　{backup}")
+    return 0
+
+
+def _refuse_keys_beside_the_data(keys, folder):
+    if keys.is_relative_to(folder) or folder.is_relative_to(keys):
+        raise CommandError("密钥环不能与备份放在一起：--keys 应是备份目录之外的另一个目录。")
+
+
+@contextlib.contextmanager
+def _alone(folder):
+    """The folder, for this backup only; what a killed one left is cleared away."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(f"{folder} 中另一个备份正在进行。") from None
+        for draft in folder.glob(f"*{_DRAFT}"):
+            shutil.rmtree(draft)
+        yield
+
+
+def _whole(folder):
+    """The backups in a folder, the oldest first."""
+    return sorted(
+        path for path in folder.iterdir() if _NAME.fullmatch(path.name) and (path / MANIFEST).exists()
+    )
+
+
+def make(folder: Path) -> tuple[Path, dict]:
+    """Make a backup in the folder; returns where it stands and its manifest. CommandError leaves nothing."""
+    made = folder / timezone.localtime().strftime("%Y%m%d-%H%M%S")
+    draft = made.with_name(made.name + _DRAFT)
+    draft.mkdir(mode=0o700)
+    try:
+        manifest = _write(draft)
+        draft.rename(made)
+        _sync(folder)
+    except OSError as error:
+        raise CommandError(f"备份没有完成：{error.strerror}（{error.filename or draft}）") from error
+    except psycopg.Error as error:
+        raise CommandError(f"备份没有完成，数据库出错：{error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return made, manifest
+
+
+def _write(draft):
+    with psycopg.connect(owner_url()) as connection:
+        connection.isolation_level, connection.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
+        # Who may not see every row is refused here, instead of keeping some.
+        connection.execute("SET LOCAL row_security = off")
+        [snapshot] = connection.execute("SELECT pg_export_snapshot()").fetchone()
+        with program(
+            *["pg_dump", "--format=directory", f"--jobs={JOBS}", "--compress=gzip:1"],
+            *[f"--snapshot={snapshot}", f"--file={draft / DATABASE}"],
+        ):
+            manifest = {
+                "form": FORM,
+                "made_at": timezone.localtime().isoformat(timespec="seconds"),
+                "version": version("jingwei"),
+                "server": connection.info.server_version,
+                "migrations": [list(row) for row in connection.execute(MIGRATIONS)],
+                "rows": row_counts(connection),
+                "keys": key_checks(),
+            }
+            lost, kept = _copy_files(connection, draft / FILES)
+    manifest |= {"files": kept, "lost": lost, "parts": digests(draft)}
+    content = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
+    key_id = provider().key_id
+    for name, data in ((MAC, f"{key_id} {code(content, key_id)}\n".encode()), (MANIFEST, content)):
+        with open(draft / name, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    _sync(draft)
+    return manifest
+
+
+MIGRATIONS = "SELECT app, name FROM django_migrations ORDER BY app, name"
+
+
+def row_counts(connection) -> dict[str, int]:
+    """How many rows each table has, as the connection sees them."""
+    tables = sorted(table for (table,) in connection.execute(_TABLES))
+    return {
+        table: connection.execute(f"SELECT count(*) FROM ONLY {table}").fetchone()[0]  # noqa: S608, by regclass
+        for table in tables
+    }
+
+
+def _copy_files(connection, folder):
+    """Copy what the snapshot names; how many files were deleted meanwhile, and how many are there."""
+    unfinished = "SELECT file_id FROM base_load WHERE file_id IS NOT NULL AND state = ANY(%s)"
+    lost = kept = 0
+    for (pk,) in connection.execute(unfinished, [[Load.DRAFT, Load.RUNNING]]):
+        source = files.place(pk)
+        target = folder / source.relative_to(files.folder())
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(source, target)
+        except FileNotFoundError:
+            lost += 1
+            continue
+        _sync(target)
+        kept += 1
+    return lost, kept
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SM3 of every file of a backup but its manifest, by its name in the folder."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name not in (MANIFEST, MAC):
+            found[path.relative_to(folder).as_posix()] = _sm3(path)
+    return found
+
+
+def _sm3(path):
+    digest = hashes.Hash(hashes.SM3())
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.finalize().hex()
+
+
+def code(content: bytes, key_id: str) -> str:
+    """The message authentication code of a manifest."""
+    return provider().mac("backup", [content], key_id=key_id).tobytes().hex()
+
+
+def key_checks() -> dict[str, str]:
+    """For each key of the ring a value by which the same key is known again; it tells nothing about it."""
+    ours = provider()
+    return {
+        key_id: ours.mac("key check", [key_id.encode()], key_id=key_id).tobytes().hex()
+        for key_id in ours.key_ids
+    }
+
+
+def keep_keys(folder: Path) -> Path:
+    """Copy the key ring into the folder, under a name of its own for each state of it; returns the copy."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    copy = folder / f"keys-{_sm3(settings.JINGWEI_KEYS)[:16]}.json"
+    draft = copy.with_suffix(_DRAFT)
+    draft.unlink(missing_ok=True)
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(settings.JINGWEI_KEYS.read_bytes())
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(copy)
+    _sync(folder)
+    return copy
+
+
+def owner_url() -> str:
+    """The libpq address by which the owner of the tables signs in."""
+    if settings.EMBEDDED_SERVER:
+        return embedded.url(settings.EMBEDDED_SERVER)
+    return os.environ.get("JINGWEI_OWNER_URL") or os.environ["DATABASE_URL"]
+
+
+@contextlib.contextmanager
+def program(name, *arguments):
+    """Have a program of PostgreSQL work on the database as its owner while the block runs; CommandError in
+    words if it fails. It ends with this process, and its password is not among its arguments."""
+    address = conninfo_to_dict(owner_url())
+    password = address.pop("password", None)
+    process = subprocess.Popen(
+        [embedded.BIN / name, *arguments, f"--dbname={make_conninfo(**address)}"],
+        env=os.environ | ({"PGPASSWORD": password} if password else {}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        preexec_fn=embedded.die_with_parent,
+    )
+    try:
+        yield
+    except BaseException:
+        process.terminate()
+        process.communicate()
+        raise
+    _, said = process.communicate()
+    if process.returncode:
+        raise CommandError(f"{name} 没有完成：\n{said[-2000:]}")
+
+
+def _sync(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
