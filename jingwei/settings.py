@@ -5,6 +5,9 @@ Environment:
     DATABASE_URL        a PostgreSQL >= 15 elsewhere; without it the embedded server in JINGWEI_HOME is used
     JINGWEI_POOL        most database connections of one web process (default: none are pooled)
     JINGWEI_KEYS        key ring of the personal columns (default JINGWEI_HOME/keys.json)
+    JINGWEI_MASTER_KEY_FILE  the key that wraps those of the ring (default JINGWEI_HOME/master.key); better on
+                        another medium
+    JINGWEI_CRYPTO      class of the crypto provider (default jingwei.base.crypto.SoftwareProvider)
     JINGWEI_SECRET_KEY  Django's signing key (default: made once in JINGWEI_HOME/secret-key)
     JINGWEI_HOSTS       names under which the site is reached, separated by commas
     JINGWEI_SMS         SMS gateway: outbox (default, nothing leaves), http or cmpp
@@ -85,6 +88,8 @@ def _secret_key(path):
 JINGWEI_HOME = Path(os.environ.get("JINGWEI_HOME") or PACKAGE.parent / "var").resolve()
 JINGWEI_HOME.mkdir(parents=True, exist_ok=True)
 JINGWEI_KEYS = Path(os.environ.get("JINGWEI_KEYS") or JINGWEI_HOME / "keys.json")
+JINGWEI_MASTER_KEY_FILE = Path(os.environ.get("JINGWEI_MASTER_KEY_FILE") or JINGWEI_HOME / "master.key")
+JINGWEI_CRYPTO = os.environ.get("JINGWEI_CRYPTO") or "jingwei.base.crypto.SoftwareProvider"
 SECRET_KEY = os.environ.get("JINGWEI_SECRET_KEY") or _secret_key(JINGWEI_HOME / "secret-key")
 DEBUG = False
 

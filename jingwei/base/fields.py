@@ -275,15 +275,13 @@ class _Fragment(Lookup):
     lookup_name = "fragment"
 
     def get_prep_lookup(self):
-        macs = [partial(mac_numbers, _GRAMS, bits=32, key_id=key_id) for key_id in provider().key_ids]
-        return [query_grams(self.rhs, mac) for mac in macs]
+        return query_grams(self.rhs, partial(mac_numbers, _GRAMS, bits=32))
 
     def as_sql(self, compiler, connection):
-        if not self.rhs[0]:
+        if not self.rhs:
             raise EmptyResultSet
         lhs, params = self.process_lhs(compiler, connection)
-        sql = " OR ".join([f"{lhs} @> %s::int4[]"] * len(self.rhs))
-        return f"({sql})", [param for grams in self.rhs for param in [*params, grams]]
+        return f"{lhs} @> %s::int4[]", [*params, self.rhs]
 
 
 def places(region) -> Func:
@@ -296,6 +294,6 @@ def places(region) -> Func:
     )
 
 
-def grams_of(texts: list[pl.Series], key_id: str | None = None) -> pl.Series:
+def grams_of(texts: list[pl.Series]) -> pl.Series:
     """What a `GramsField` holds for these text columns of the same rows: List(Int32), null without text."""
-    return column_grams(texts, partial(mac_numbers, _GRAMS, bits=32, key_id=key_id))
+    return column_grams(texts, partial(mac_numbers, _GRAMS, bits=32))
