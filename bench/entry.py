@@ -21,7 +21,7 @@ from django.db import connection
 from bench import Figure
 from jingwei import embedded
 from jingwei.base.models import ParameterValue
-from jingwei.cli.up import WEB_CONNECTIONS, web_command
+from jingwei.cli import web
 from jingwei.kit.idcard import check_digits
 from jingwei.places.models import Venue, VenueDay
 from jingwei.places.queries import scan_address
@@ -116,9 +116,9 @@ def _served(application):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = web_command(Namespace(host="127.0.0.1", port=port, web=CORES))
+    command = web.command(Namespace(host="127.0.0.1", port=port, web=CORES))
     command[command.index("jingwei.wsgi:application")] = application
-    environment = os.environ | {"JINGWEI_POOL": str(WEB_CONNECTIONS)}
+    environment = os.environ | web.of_instance()
     environment["BENCH_DATABASE"] = embedded.url(settings.EMBEDDED_SERVER)
     server = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, preexec_fn=embedded.die_with_parent

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from jingwei.base import loading
+from jingwei.base import loading, replica
 from jingwei.base.resource import Page, Resource, System
 from jingwei.base.sheets import Sheet, sheet_of
 from jingwei.desk import boundaries, files, job_pages, jobs, unmasking
@@ -24,6 +24,7 @@ from jingwei.people import resources as people
 from jingwei.people import sheets as people_sheets
 from jingwei.places import resources as places
 from jingwei.scans import actions as scans_actions
+from jingwei.running import health
 from jingwei.scans import mobile as scans_mobile
 from jingwei.scans import pages as scans_pages
 from jingwei.scans import resources as scans
@@ -96,6 +97,8 @@ def resources() -> dict[str, Resource]:
 def resource(name) -> Resource:
     """The resource of that name; KeyError if there is none."""
     return resources()[name]
+    *replica.PARAMETERS,
+    *health.PARAMETERS,
 
 
 def pages() -> list[Page]:

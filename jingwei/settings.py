@@ -3,7 +3,10 @@
 Environment:
     JINGWEI_HOME        folder of this instance: database, keys, logs, logins (default var/ in the project)
     DATABASE_URL        a PostgreSQL >= 15 elsewhere; without it the embedded server in JINGWEI_HOME is used
+    JINGWEI_OWNER_URL   the same database as the owner of its tables, for `jingwei migrate` alone
+    JINGWEI_REPLICA_URL a streaming replica of it, for reads that may be some seconds old
     JINGWEI_POOL        most database connections of one web process (default: none are pooled)
+    JINGWEI_FILES       folder of uploads and exports, the same for all machines (default JINGWEI_HOME/files)
     JINGWEI_KEYS        key ring of the personal columns (default JINGWEI_HOME/keys.json)
     JINGWEI_MASTER_KEY_FILE  the key that wraps those of the ring (default JINGWEI_HOME/master.key); better on
                         another medium
@@ -21,6 +24,9 @@ Environment:
     JINGWEI_SITE        address under which the public reaches it, for the codes on posters
                         (default: the first of JINGWEI_HOSTS)
     JINGWEI_TLS         1 when the site is behind a proxy that speaks HTTPS
+    JINGWEI_MONITOR     networks that may read /metrics and the details of /readyz, separated by commas
+                        (default: this machine)
+    JINGWEI_MONITOR_TOKEN  a bearer token that may read them from anywhere
     JINGWEI_TRUSTED_PROXY  addresses of proxies whose X-Forwarded-For is believed, separated by commas
 """
 
@@ -36,6 +42,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from jingwei import embedded
+from jingwei.kit.networks import clean_network
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -47,17 +54,26 @@ def _number(name):
     return int(value)
 
 
-def _database(url):
+def _database(url, variable="DATABASE_URL"):
     """Django's settings for a libpq address; options Django has no name for go to the driver."""
     try:
         options = conninfo_to_dict(url)
     except ProgrammingError as error:
-        raise ImproperlyConfigured("环境变量 DATABASE_URL 不是有效的 PostgreSQL 连接地址。") from error
+        raise ImproperlyConfigured(f"环境变量 {variable} 不是有效的 PostgreSQL 连接地址。") from error
     names = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
     database = {name: str(options.pop(option, "")) for name, option in names.items()}
     if not database["NAME"]:
-        raise ImproperlyConfigured("环境变量 DATABASE_URL 没有写明数据库名。")
+        raise ImproperlyConfigured(f"环境变量 {variable} 没有写明数据库名。")
     return {"ENGINE": "django.db.backends.postgresql", **database, "OPTIONS": options}
+
+
+def _networks(name, default):
+    """The networks a variable lists, in their usual form."""
+    try:
+        listed = [text for text in os.environ.get(name, default).split(",") if text.strip()]
+        return [clean_network(text) for text in listed]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"环境变量 {name}：{error}") from None
 
 
 def _tile_host(template):
@@ -87,6 +103,7 @@ def _secret_key(path):
 # The instance
 JINGWEI_HOME = Path(os.environ.get("JINGWEI_HOME") or PACKAGE.parent / "var").resolve()
 JINGWEI_HOME.mkdir(parents=True, exist_ok=True)
+JINGWEI_FILES = Path(os.environ.get("JINGWEI_FILES") or JINGWEI_HOME / "files").resolve()
 JINGWEI_KEYS = Path(os.environ.get("JINGWEI_KEYS") or JINGWEI_HOME / "keys.json")
 JINGWEI_MASTER_KEY_FILE = Path(os.environ.get("JINGWEI_MASTER_KEY_FILE") or JINGWEI_HOME / "master.key")
 JINGWEI_CRYPTO = os.environ.get("JINGWEI_CRYPTO") or "jingwei.base.crypto.SoftwareProvider"
@@ -101,6 +118,14 @@ DATABASES = {
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # a restarted server costs a reconnect, not an error page
 if pool := _number("JINGWEI_POOL"):
     DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": pool, "timeout": 10}
+if url := os.environ.get("JINGWEI_REPLICA_URL"):
+    DATABASES["replica"] = _database(url, "JINGWEI_REPLICA_URL") | {"CONN_HEALTH_CHECKS": True}
+    # Who waits for a replica that is gone waits in vain: the database has it all.
+    DATABASES["replica"]["OPTIONS"] |= {"connect_timeout": 2}
+    if pool:
+        DATABASES["replica"]["OPTIONS"]["pool"] = {"min_size": 0, "max_size": pool, "timeout": 2}
+DATABASE_ROUTERS = ["jingwei.base.replica.Router"]
+OWNER_DATABASE = _database(url, "JINGWEI_OWNER_URL") if (url := os.environ.get("JINGWEI_OWNER_URL")) else None
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
@@ -114,6 +139,7 @@ INSTALLED_APPS = [
     "jingwei.scans",
     "jingwei.testing",
     "jingwei.oversight",
+    "jingwei.running",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
@@ -129,6 +155,7 @@ INSTALLED_APPS = [
 ROOT_URLCONF = "jingwei.urls"
 WSGI_APPLICATION = "jingwei.wsgi.application"
 MIDDLEWARE = [
+    "jingwei.running.middleware.MeasuredMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "jingwei.serving.CompressedPages",
@@ -193,12 +220,26 @@ JINGWEI_SITE = os.environ.get("JINGWEI_SITE", "").rstrip("/") or (
     if os.environ.get("JINGWEI_TLS") == "1"
     else f"http://{ALLOWED_HOSTS[0]}:{os.environ.get('PORT', '8000')}"
 )
-if os.environ.get("JINGWEI_TLS") == "1":
+if os.environ.get("JINGWEI_TLS") == "1":  # SEC-11
+    if not JINGWEI_TRUSTED_PROXIES:
+        # Else every visitor would come from the proxy's address: locked with it, and trusted with it.
+        raise ImproperlyConfigured(
+            "设置了 JINGWEI_TLS=1，还需要用 JINGWEI_TRUSTED_PROXY 写明反向代理的地址，如 127.0.0.1。"
+        )
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$", "^metrics$"]  # asked for by machines beside this one
     SESSION_COOKIE_SECURE = True
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     CSRF_COOKIE_SECURE = True
 
+# To be preloaded by browsers is for the owner of the whole domain to ask, not for one site in it.
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
+
+# Who may read figures and the state of the parts; everybody else learns whether the site works.
+JINGWEI_MONITOR = _networks("JINGWEI_MONITOR", "127.0.0.0/8,::1")
+JINGWEI_MONITOR_TOKEN = os.environ.get("JINGWEI_MONITOR_TOKEN", "")
 # Maps: their tiles come from the only other host a page may ask, and only where one is named (P-10.5).
 JINGWEI_TILES = os.environ.get("JINGWEI_TILES", "").split()
 JINGWEI_TILES_SYSTEM = os.environ.get("JINGWEI_TILES_SYSTEM") or "WGS-84"

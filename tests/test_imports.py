@@ -18,6 +18,7 @@ SIDE_BY_SIDE = [
     "reports",
     "screens",
     "oversight",
+    "running",
 ]
 # Inside a package a room imports only from rooms of its own number or below; rooms with other names count as
 # actions (2). kit, base and desk are no businesses and have no such rooms.
@@ -29,6 +30,7 @@ FACES = [
     "tracing",
     "footfall",
     "venue_map",
+    "emergency_desk",
     "forms",
     "account",
     "middleware",

@@ -298,6 +298,7 @@ class Page:
     permission: str
     views: Sequence[tuple[str, Callable]]
     icon: str = "chart-bar"
+    tolerates_lag: bool = False  # reads only, and what it shows may be some seconds old
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Entry of the `jingwei` command.
 
 A subcommand's module promises `add_arguments(parser)` and `run(options)`, which returns the exit code. It is
-imported when Django is set up, and runs while the database of the instance answers. What an operator has to
-mend leaves as a Chinese sentence on the error stream and exit code 2.
+imported when Django is set up, and runs while the database of the instance answers, unless it brings that up
+itself. What an operator has to mend leaves as a Chinese sentence on the error stream and exit code 2.
 """
 
 import argparse
@@ -20,7 +20,11 @@ from django.db import OperationalError
 from jingwei import embedded
 
 COMMANDS = {
-    "up": ("jingwei.cli.up", "启动全部服务，直到按下 Ctrl-C"),
+    "up": ("jingwei.cli.up", "在一台机器上启动全部服务，直到按下 Ctrl-C"),
+    "migrate": ("jingwei.cli.migrate", "建立或升级数据库结构"),
+    "web": ("jingwei.cli.web", "启动本机的网页服务"),
+    "worker": ("jingwei.cli.worker", "启动本机的后台任务"),
+    "integrity": ("jingwei.cli.integrity", "校验程序和静态文件是否被改动"),
     "demo": ("jingwei.cli.demo", "生成演示人口"),
     "demo-venues": ("jingwei.cli.demo_venues", "生成演示公共场所"),
     "import": ("jingwei.cli.import_sheet", "导入表格"),
@@ -28,6 +32,8 @@ COMMANDS = {
     "export": ("jingwei.cli.export", "导出数据"),
     "rows": ("jingwei.cli.rows", "查询数据"),
     "run-nightly": ("jingwei.cli.nightly", "场所比对、扫码预警和预警短信"),
+    "backup": ("jingwei.cli.backup", "备份数据库和附件，不停机"),
+    "restore": ("jingwei.cli.restore", "恢复备份并核对，或检验备份"),
 }
 
 
@@ -61,7 +67,7 @@ def _run(arguments):
             chosen = importlib.import_module(module)
             chosen.add_arguments(command)
     options = parser.parse_args(arguments)
-    with contextlib.nullcontext() if options.command == "up" else _database():
+    with contextlib.nullcontext() if options.command in ("up", "restore") else _database():
         return chosen.run(options)
 
 

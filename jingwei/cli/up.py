@@ -3,16 +3,12 @@
 Everything started here ends with it: in order on Ctrl-C or SIGTERM, by the kernel's hand if it is killed. A
 part that dies is started again.
 
-Environment, beside that of the settings:
-    PORT          8000
-    JINGWEI_BIND  address to listen on (default 127.0.0.1)
-    JINGWEI_WEB   number of web processes (default one per core, at most 4)
+Environment, beside that of the settings and of `jingwei web`:
     DEMO          0: region tree, roles and demonstration logins, but no people
 """
 
 import contextlib
 import fcntl
-import hashlib
 import http.client
 import logging
 import os
@@ -26,28 +22,21 @@ from logging.handlers import RotatingFileHandler
 
 import psutil
 from django.conf import settings
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db import connection
 
 from jingwei import embedded
-from jingwei.base.crypto import create_key_ring
+from jingwei.cli import migrate, web, worker
 from jingwei.cli.demo import ensure_base, ensure_demo
+from jingwei.running import machines
 
-# Per process. Few may ask the database at a time, since more would only wait for the interpreter; entries at
-# venues wait together for one transaction, and the more of them, the more it stores (jingwei.scans.entries).
-WEB_THREADS, WEB_CONNECTIONS = 64, 4
 START_SECONDS = 60  # for the web to answer
 MARK = "JINGWEI_PART_OF"  # environment variable by which the parts of an instance are known
 
 
 def add_arguments(parser):
-    environment = os.environ.get
-    parser.add_argument("--host", default=environment("JINGWEI_BIND", "127.0.0.1"), help="监听地址")
-    parser.add_argument("--port", type=int, default=environment("PORT", "8000"), help="端口")
+    web.add_arguments(parser)
     parser.add_argument("--people", type=int, default=20_000, help="演示人口数（DEMO=0：没有演示人口）")
-    parser.add_argument(
-        "--web", type=int, default=environment("JINGWEI_WEB", min(os.cpu_count(), 4)), help="网页进程数"
-    )
 
 
 def run(options):
@@ -62,8 +51,11 @@ def run(options):
             server = stack.enter_context(embedded.Server(settings.EMBEDDED_SERVER, tied=True))
             stack.callback(server.stop)
         _prepare_data(options)
-        _collect_static_files()
-        parts = [Part("web", web_command(options)), Part("worker", _worker_command())]
+        web.check_files()
+        parts = [
+            Part("web", web.command(options), web.environment(options)),
+            Part("worker", worker.command(), web.of_instance()),
+        ]
         for part in parts:
             stack.callback(part.kill)
         for part in parts:
@@ -116,14 +108,10 @@ def _end_orphans():
 
 def _prepare_data(options):
     """Keys, tables and the demonstration district; what is there already is left alone."""
-    if not settings.JINGWEI_KEYS.exists():
-        if "django_migrations" in connection.introspection.table_names():
-            raise CommandError(
-                f"密钥文件 {settings.JINGWEI_KEYS} 不见了，数据库中的个人信息无法解密。请先从备份中恢复它。"
-            )
-        create_key_ring(settings.JINGWEI_KEYS)
     _say("正在检查数据表……")
-    call_command("migrate", verbosity=0)
+    with migrate.as_owner():
+        migrate.migrate()
+    machines.check_secrets()
     if os.environ.get("DEMO") == "0":
         ensure_base()
     else:
@@ -131,45 +119,21 @@ def _prepare_data(options):
     connection.close()
 
 
-def _collect_static_files():
-    """Copy, hash and compress the files of the pages, when they have changed since the last time."""
-    digest = hashlib.sha256()
-    for path in sorted(settings.PACKAGE.glob("**/static/**/*")):
-        digest.update(f"{path} {path.stat().st_mtime_ns}\n".encode())
-    stamp = settings.STATIC_ROOT / ".stamp"
-    if not stamp.exists() or stamp.read_text() != digest.hexdigest():
-        call_command("collectstatic", interactive=False, clear=True, verbosity=0)
-        stamp.write_text(digest.hexdigest())
-
-
-def web_command(options):
-    """The web server, as `up` starts it."""
-    return [
-        *[sys.executable, "-m", "granian", "jingwei.wsgi:application", "--interface", "wsgi", "--no-ws"],
-        *["--host", options.host, "--port", str(options.port), "--workers", str(options.web)],
-        *["--blocking-threads", str(WEB_THREADS), "--respawn-failed-workers", "--workers-kill-timeout", "3"],
-    ]
-
-
-def _worker_command():
-    return [sys.executable, "-m", "django", "procrastinate", "worker", "--concurrency", "2"]
-
-
 class Part:
     """One process of the instance, with a log in JINGWEI_HOME/logs that is bounded in size."""
 
-    def __init__(self, name, command):
+    def __init__(self, name, command, environment):
         self.name = name
         self.command = command
+        self.environment = os.environ | environment | {MARK: str(settings.JINGWEI_HOME)}
         self.log = settings.JINGWEI_HOME / "logs" / f"{name}.log"
         self.process = None
 
     def start(self):
         self.log.parent.mkdir(exist_ok=True)
-        home = str(settings.JINGWEI_HOME)
         self.process = subprocess.Popen(
             self.command,
-            env=os.environ | {"JINGWEI_HOME": home, MARK: home, "JINGWEI_POOL": str(WEB_CONNECTIONS)},
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -221,14 +185,14 @@ def _start(parts, options):
 
 
 def _answers(options):
-    web = http.client.HTTPConnection(options.host, options.port, timeout=5)
+    answering = http.client.HTTPConnection(options.host, options.port, timeout=5)
     try:
-        web.request("GET", "/healthz", headers={"Host": settings.ALLOWED_HOSTS[0]})
-        return web.getresponse().status == 200
+        answering.request("GET", "/healthz", headers={"Host": settings.ALLOWED_HOSTS[0]})
+        return answering.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
     finally:
-        web.close()
+        answering.close()
 
 
 def _keep_running(parts, server):

@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_http_methods
 
-from jingwei.base import audit
+from jingwei.base import audit, replica
 from jingwei.base.fields import personal_fields
 from jingwei.base.models import Job
 from jingwei.base.tables import FORMATS
@@ -137,7 +137,8 @@ def export_file(resource, actor, job, report) -> dict:
     wish = Wish(query=job.query.clear() if job.query else "", **job.arguments["wish"])
     selection = selection_of(resource, actor, wish)
     columns, total = selection.columns(wish.everything), selection.total(bound=None).number
-    with files.create(job.owner, file_name(resource, wish.format)) as file:
+    # What was saved before the export was asked for is in it, wherever it is read.
+    with files.create(job.owner, file_name(resource, wish.format)) as file, replica.reads(of_now=True):
         with FORMATS[wish.format](file, resource.label, [column.heading for column in columns]) as table:
             count = write(
                 selection,

@@ -45,7 +45,7 @@ class DiskFull(ValidationError):
 
 def folder() -> Path:
     """Where the files of this instance lie."""
-    return settings.JINGWEI_HOME / "files"
+    return settings.JINGWEI_FILES
 
 
 def place(pk) -> Path:

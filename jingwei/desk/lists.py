@@ -16,7 +16,7 @@ from itertools import count, islice
 
 from django.contrib.postgres.fields.array import ArrayOverlap
 from django.core.exceptions import EmptyResultSet, ValidationError
-from django.db import connection, transaction
+from django.db import connections, transaction
 from django.db.models import (
     BinaryField,
     BooleanField,
@@ -423,10 +423,11 @@ class Selection:
         these rows and others, is as it was at the beginning.
         """
         fields = [_bare(self.resource.model, name) for name in names]
-        outermost = not connection.in_atomic_block
-        with transaction.atomic():
+        using = self.rows.db
+        outermost = not connections[using].in_atomic_block
+        with transaction.atomic(using=using):
             if outermost:
-                with connection.cursor() as cursor:
+                with connections[using].cursor() as cursor:
                     cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             if self._needs_a_look:
                 yield from self._stored_of_keys(fields, size, limit)
@@ -473,7 +474,7 @@ def counts(querysets) -> list[int]:
         params += values
     if not parts:
         return []
-    with connection.cursor() as cursor:
+    with connections[querysets[0].db].cursor() as cursor:
         cursor.execute(f"SELECT {', '.join(parts)}", params)
         return list(cursor.fetchone())
 

@@ -3,6 +3,7 @@
 from django.urls import path, register_converter
 
 from jingwei import menu
+from jingwei.base import replica
 from jingwei.desk import editing, exports, files, home, imports, job_pages, printing, unmasking, verbs, views
 from jingwei.desk.guard import for_everyone, guarded
 
@@ -29,6 +30,8 @@ def pages():
     for page in menu.pages():
         for number, (route, view) in enumerate(page.views):
             name = f"{page.name}-{number}" if number else page.name
+            if page.tolerates_lag:
+                view = replica.tolerating_lag(view)
             yield path(
                 f"{page.name}/{route}", guarded(view, page.permission, page.label, page.name), name=name
             )

@@ -175,14 +175,11 @@ def views(label, view, tables):
 
 
 PAGES = [
-    Page("population", "人口统计", PERMISSION, views("人口统计", population, population_tables)),
-    Page("coverage", "覆盖率排名", PERMISSION, views("覆盖率排名", coverage, coverage_tables), "trophy"),
-    Page(
-        "elderly",
-        "60岁以上人员",
-        PERMISSION,
-        views("60岁以上人员", elderly, elderly_tables),
-        "heart-handshake",
-    ),
-    Page("crossing", "跨省从业人员", PERMISSION, views("跨省从业人员", crossing, crossing_tables), "truck"),
+    Page(name, label, PERMISSION, views(label, page, tables), icon, tolerates_lag=True)
+    for name, label, page, tables, icon in [
+        ("population", "人口统计", population, population_tables, "chart-bar"),
+        ("coverage", "覆盖率排名", coverage, coverage_tables, "trophy"),
+        ("elderly", "60岁以上人员", elderly, elderly_tables, "heart-handshake"),
+        ("crossing", "跨省从业人员", crossing, crossing_tables, "truck"),
+    ]
 ]

@@ -109,4 +109,13 @@ def export_daily(request):
     return export_table(request, "每日趋势", "people", [table_of(found, period)])
 
 
-PAGES = [Page("daily", "每日趋势", PERMISSION, [("", daily), ("export/", export_daily)], "chart-line")]
+PAGES = [
+    Page(
+        "daily",
+        "每日趋势",
+        PERMISSION,
+        [("", daily), ("export/", export_daily)],
+        "chart-line",
+        tolerates_lag=True,
+    )
+]

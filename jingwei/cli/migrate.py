@@ -1,0 +1,66 @@
+"""`jingwei migrate`: bring the database to this program's version, as the owner of its tables (P-10.2).
+
+The only command that uses JINGWEI_OWNER_URL: all others sign in as a role that owns nothing.
+"""
+
+from contextlib import contextmanager
+
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from jingwei.base.crypto import create_key_ring
+from jingwei.cli.restore import is_unfinished
+from jingwei.directory.setup import ensure_dictionaries, ensure_roles
+from jingwei.running import machines
+
+ALONE = 0x6D696772  # key of the advisory lock: two machines don't migrate at once
+
+
+def add_arguments(parser):
+    parser.add_argument(
+        "--new-signing-key", action="store_true", help="实例改用本机的签名密钥；所有人须重新登录"
+    )
+
+
+def run(options):
+    with as_owner():
+        migrate()
+        ensure_dictionaries()
+        ensure_roles()
+        if options.new_signing_key:
+            machines.forget_signing_key()
+        machines.check_secrets()
+    print("数据库结构和内置字典、角色已是最新。")
+    return 0
+
+
+@contextmanager
+def as_owner():
+    """Inside, this process signs in to the database as the owner of its tables, if one is named."""
+    before = dict(connection.settings_dict)
+    connection.close()
+    connection.settings_dict.update(settings.OWNER_DATABASE or {})
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict.update(before)
+
+
+def migrate():
+    """Keys, if this is the beginning, and tables; what is there already is left alone."""
+    if not settings.JINGWEI_KEYS.exists():
+        if "django_migrations" in connection.introspection.table_names():
+            raise CommandError(
+                f"密钥文件 {settings.JINGWEI_KEYS} 不见了，数据库中的个人信息无法解密。请先从备份中恢复它。"
+            )
+        create_key_ring(settings.JINGWEI_KEYS)
+    with connection.cursor() as cursor:
+        if is_unfinished(cursor):
+            raise CommandError("数据库中的恢复没有完成，请重新运行 jingwei restore。")
+        cursor.execute("SELECT pg_advisory_lock(%s)", [ALONE])
+        try:
+            call_command("migrate", verbosity=0)
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [ALONE])
