@@ -3,6 +3,7 @@
 import uuid
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.utils import timezone
 
@@ -27,6 +28,13 @@ class Record(models.Model):
         abstract = True
 
 
+class TransactionNumber(models.Func):
+    """The number of the transaction that writes a row."""
+
+    template = "pg_current_xact_id()::text::bigint"
+    output_field = models.BigIntegerField()
+
+
 class LogEntry(models.Model):
     """One line of the operation log (P-3.1). Only ever inserted; a database trigger refuses the rest."""
 
@@ -48,10 +56,12 @@ class LogEntry(models.Model):
     )
     reason = models.CharField("事由", max_length=500, blank=True)
     request_id = models.CharField("请求号", max_length=36, blank=True)
+    digest = models.BinaryField(null=True, editable=False)  # see `chain`; null where written before it
+    transaction = models.BigIntegerField(db_default=TransactionNumber(), editable=False)
 
     objects = Rows.as_manager()
     scope = Scope(region="region", owner="operator")
-    internal = ("id", "operator", "region")
+    internal = ("id", "operator", "region", "digest", "transaction")
 
     class Meta:
         verbose_name = "操作日志"
@@ -60,10 +70,54 @@ class LogEntry(models.Model):
             models.Index(fields=["resource", "object_id", "-id"], name="log_of_object"),
             models.Index(fields=["operator", "-id"], name="log_of_operator"),
             models.Index(fields=["-at"], name="log_by_time"),
+            BrinIndex(fields=["transaction"], name="log_to_seal", autosummarize=True),
         ]
 
     def __str__(self):
         return f"{timezone.localtime(self.at):%Y-%m-%d %H:%M:%S} {self.actor} {self.act} {self.label}"
+
+
+class LogKey(models.Model):
+    """The one key of the log's digests, sealed under the key ring. A migration makes it."""
+
+    key = SealedField("日志密钥", kind="text", purpose="校验操作日志", basis="等保三级安全审计", keep="长期")
+
+    def __str__(self):
+        return "日志密钥"
+
+
+class LogSeal(models.Model):
+    """A link of the log's chain: rows with their digests, bound to the seal before; see `chain`.
+
+    Only ever inserted, like the rows it seals.
+    """
+
+    number = models.BigIntegerField("封存号", primary_key=True)
+    at = models.DateTimeField("时间", db_index=True)
+    era = models.BigIntegerField()  # the database cluster's own number
+    floor = models.BigIntegerField()
+    watermark = models.BigIntegerField()
+    entries = ArrayField(models.BigIntegerField())
+    digests = models.BinaryField()
+    digest = models.BinaryField()
+
+    class Meta:
+        verbose_name = "日志封存"
+        ordering = ["number"]
+
+    def __str__(self):
+        return f"第 {self.number} 号封存"
+
+
+class LogDrop(models.Model):
+    """The rows of all seals up to one went because they were old; see `chain`. Only ever inserted."""
+
+    upto = models.BigIntegerField()
+    at = models.DateTimeField()
+    digest = models.BinaryField()
+
+    class Meta:
+        ordering = ["upto"]
 
 
 class ErrorEntry(models.Model):

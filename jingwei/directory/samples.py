@@ -6,6 +6,8 @@ from itertools import count
 from django.contrib.auth.hashers import make_password
 from django.utils import timezone
 
+from jingwei.base import audit
+from jingwei.base.access import Actor
 from jingwei.base.models import Code, ErrorEntry, LogEntry
 from jingwei.directory.models import (
     Appointment,
@@ -94,7 +96,7 @@ def code() -> Code:
 
 
 def log_entry() -> LogEntry:
-    return LogEntry.objects.create(actor="林样例", act="查看", region=VILLAGE, label="样例")
+    return audit.record(Actor(name="林样例", region=VILLAGE), "查看", label="样例")
 
 
 def sign_in() -> SignIn:
