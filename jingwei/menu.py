@@ -18,13 +18,14 @@ from jingwei.messages import pages as messages_pages
 from jingwei.messages import resources as messages
 from jingwei.oversight import pages as oversight_pages
 from jingwei.oversight import resources as oversight
+from jingwei.people import emergency, emergency_desk
 from jingwei.people import pages as people_pages
 from jingwei.people import queries as people_queries
 from jingwei.people import resources as people
 from jingwei.people import sheets as people_sheets
 from jingwei.places import resources as places
-from jingwei.scans import actions as scans_actions
 from jingwei.running import health
+from jingwei.scans import actions as scans_actions
 from jingwei.scans import mobile as scans_mobile
 from jingwei.scans import pages as scans_pages
 from jingwei.scans import resources as scans
@@ -38,7 +39,14 @@ SYSTEMS = [
         "residents",
         "常住人口",
         "users",
-        [*people.RESOURCES, *testing.RESOURCES, *people_pages.PAGES, *testing_pages.PAGES],
+        [
+            *people.RESOURCES,
+            *testing.RESOURCES,
+            *people_pages.PAGES,
+            *testing_pages.PAGES,
+            *emergency_desk.PAGES,
+            *emergency_desk.RESOURCES,
+        ],
     ),
     System(
         "supervision",
@@ -47,7 +55,12 @@ SYSTEMS = [
         [*places.RESOURCES, *venue_map.PAGES, *scans.RESOURCES, *scans_pages.PAGES, *exchange.RESOURCES],
     ),
     System("messages", "短信", "message", [*messages_pages.PAGES, *messages.RESOURCES]),
-    System("oversight", "安全与审计", "shield-check", [*oversight.RESOURCES, *oversight_pages.PAGES]),
+    System(
+        "oversight",
+        "安全与审计",
+        "shield-check",
+        [*oversight.RESOURCES, *oversight_pages.PAGES, *emergency_desk.REVIEWS],
+    ),
     System(
         "administration",
         "系统管理",
@@ -72,6 +85,7 @@ PARAMETERS = [
     *directory_parameters.PARAMETERS,
     *oa_actions.PARAMETERS,
     *people_queries.PARAMETERS,
+    *emergency.PARAMETERS,
     *people_sheets.PARAMETERS,
     *testing_sheets.PARAMETERS,
     *scans_actions.PARAMETERS,
@@ -83,6 +97,8 @@ PARAMETERS = [
     *files.PARAMETERS,
     *jobs.PARAMETERS,
     *unmasking.PARAMETERS,
+    *replica.PARAMETERS,
+    *health.PARAMETERS,
 ]
 
 
@@ -97,8 +113,6 @@ def resources() -> dict[str, Resource]:
 def resource(name) -> Resource:
     """The resource of that name; KeyError if there is none."""
     return resources()[name]
-    *replica.PARAMETERS,
-    *health.PARAMETERS,
 
 
 def pages() -> list[Page]:

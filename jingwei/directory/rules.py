@@ -29,7 +29,15 @@ ADMINISTRATORS = {
         "errors",
         "jobs",
     },
-    SECURITY: {"operators", "appointments", "roles", "registrations", "sessions", "locks"},
+    SECURITY: {
+        "operators",
+        "appointments",
+        "roles",
+        "registrations",
+        "sessions",
+        "locks",
+        "emergency-reviews",
+    },
     AUDIT: {"logs", "signins"},
 }
 # What other roles may hold of them as well; everything else makes the role an administrator's.

@@ -512,3 +512,54 @@ class UnregisteredDose(models.Model):
 
     def __str__(self):
         return f"{self.unregistered} 第{self.dose}针"
+
+
+class EmergencyAccess(models.Model):
+    """A look at one person's record from beyond its territory, asked for in an emergency (P-1.9).
+
+    What was asked for in vain is kept, too: it counts, and it is reviewed. The number is kept masked only.
+    """
+
+    JUSTIFIED, UNJUSTIFIED = "正当", "不当"
+
+    person = models.ForeignKey(
+        Person, models.SET_NULL, null=True, verbose_name="人员", related_name="emergency_accesses"
+    )
+    document = models.CharField("证件号", max_length=60)
+    # Where the person was registered then, whose operators are told; none where nobody was found.
+    region = models.ForeignKey(Region, models.PROTECT, null=True, verbose_name="村/社区", related_name="+")
+    by = models.BigIntegerField("操作员编号")
+    by_name = models.CharField("查看人", max_length=80)
+    organisation = models.CharField("查看人单位", max_length=120, blank=True)
+    reason = models.CharField("事由", max_length=200)
+    at = models.DateTimeField("申请时间", default=timezone.now)
+    until = models.DateTimeField("到期时间", null=True)  # or ended by hand before
+    looks = models.PositiveIntegerField("查看次数", default=0)
+    seen_by = models.CharField("知悉人", max_length=80, blank=True)
+    seen_at = models.DateTimeField("知悉时间", null=True)
+    verdict = models.CharField(
+        "复核结论", max_length=10, blank=True, choices=[(v, v) for v in (JUSTIFIED, UNJUSTIFIED)]
+    )
+    opinion = models.CharField("复核意见", max_length=200, blank=True)
+    reviewed_by = models.CharField("复核人", max_length=80, blank=True)
+    reviewed_at = models.DateTimeField("复核时间", null=True)
+
+    objects = Rows.as_manager()
+    scope = Scope(region="region__code")
+    internal = ("id", "by")
+
+    class Meta:
+        verbose_name = "紧急查看"
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["by", "-at"], name="emergencies_by_operator"),
+            models.Index(fields=["verdict", "at"], name="emergencies_by_verdict"),
+        ]
+
+    def __str__(self):
+        return f"{self.by_name} {timezone.localtime(self.at):%Y-%m-%d %H:%M}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the record may still be looked at."""
+        return self.person_id is not None and self.until > timezone.now()

@@ -11,7 +11,16 @@ from jingwei.base.columns import Context
 from jingwei.base.sheets import clean_row
 from jingwei.kit.idcard import check_digits
 from jingwei.people import merges
-from jingwei.people.models import Dose, DuplicatePair, Merge, Person, PersonAlias, Transfer, Unregistered
+from jingwei.people.models import (
+    Dose,
+    DuplicatePair,
+    EmergencyAccess,
+    Merge,
+    Person,
+    PersonAlias,
+    Transfer,
+    Unregistered,
+)
 from jingwei.people.sheets import RosterSheet
 
 VILLAGE = "990101001001"
@@ -93,6 +102,20 @@ def unregistered() -> Unregistered:
     )
 
 
+def emergency_access() -> EmergencyAccess:
+    opened = person()
+    return EmergencyAccess.objects.create(
+        person=opened,
+        document=str(opened.number),
+        region_id=opened.region_id,
+        by=0,
+        by_name="样例",
+        organisation="区卫生健康局",
+        reason="急救联系家属",
+        until=timezone.now() + timedelta(hours=2),
+    )
+
+
 SAMPLES = {
     Person: person,
     Dose: dose,
@@ -101,4 +124,5 @@ SAMPLES = {
     DuplicatePair: duplicate_pair,
     Merge: merge,
     Unregistered: unregistered,
+    EmergencyAccess: emergency_access,
 }
