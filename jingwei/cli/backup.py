@@ -36,6 +36,7 @@ from jingwei.base.access import platform_actor
 from jingwei.base.crypto import provider
 from jingwei.base.models import Load
 from jingwei.desk import files
+from jingwei.running import machines
 
 FORM = 1  # of the folder; another one is refused
 DATABASE, FILES, MANIFEST, MAC = "database", "files", "manifest.json", "manifest.mac"
@@ -142,6 +143,7 @@ def _write(draft):
                 "migrations": [list(row) for row in connection.execute(MIGRATIONS)],
                 "rows": row_counts(connection),
                 "keys": key_checks(),
+                "seal": last_seal(connection),
             }
             lost, kept = _copy_files(connection, draft / FILES)
     manifest |= {"files": kept, "lost": lost, "parts": digests(draft)}
@@ -166,6 +168,14 @@ def row_counts(connection) -> dict[str, int]:
         table: connection.execute(f"SELECT count(*) FROM ONLY {table}").fetchone()[0]  # noqa: S608, by regclass
         for table in tables
     }
+
+
+def last_seal(connection, number=2**62) -> list:
+    """Number and digest of the last seal of the operation log up to that number; empty without one."""
+    found = connection.execute(
+        "SELECT number, digest FROM base_logseal WHERE number <= %s ORDER BY number DESC LIMIT 1", [number]
+    ).fetchone()
+    return [found[0], bytes(found[1]).hex()] if found else []
 
 
 def _copy_files(connection, folder):
@@ -210,11 +220,7 @@ def code(content: bytes, key_id: str) -> str:
 
 def key_checks() -> dict[str, str]:
     """For each key of the ring a value by which the same key is known again; it tells nothing about it."""
-    ours = provider()
-    return {
-        key_id: ours.mac("key check", [key_id.encode()], key_id=key_id).tobytes().hex()
-        for key_id in ours.key_ids
-    }
+    return {name: digest for name, digest in machines.fingerprints().items() if name != machines.SIGNING}
 
 
 def keep_keys(folder: Path) -> Path:

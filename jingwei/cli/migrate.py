@@ -10,11 +10,11 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from jingwei.base.crypto import create_key_ring
-from jingwei.cli.restore import is_unfinished
 from jingwei.directory.setup import ensure_dictionaries, ensure_roles
 from jingwei.running import machines
 
 ALONE = 0x6D696772  # key of the advisory lock: two machines don't migrate at once
+UNFINISHED = "jingwei_restoring"  # a schema in the database for as long as a restore into it isn't through
 
 
 def add_arguments(parser):
@@ -46,6 +46,11 @@ def as_owner():
     finally:
         connection.close()
         connection.settings_dict.update(before)
+
+
+def is_unfinished(cursor) -> bool:
+    """Whether the database holds a restore that was broken off. The cursor is one of either driver's."""
+    return cursor.execute(f"SELECT to_regnamespace('{UNFINISHED}') IS NOT NULL").fetchone()[0]
 
 
 def migrate():

@@ -11,6 +11,7 @@ have been sent since and wait for somebody's word, all sessions are over, and ta
 of the server that was, are counted anew.
 """
 
+import argparse
 import contextlib
 import hmac
 import json
@@ -25,23 +26,22 @@ from pathlib import Path
 import psycopg
 from django.apps import apps
 from django.conf import settings
-from django.core.management import CommandError, call_command
-from django.db import connection
+from django.core.management import CommandError
 from django.db.migrations.loader import MigrationLoader
 
 from jingwei import embedded
-from jingwei.base import audit
+from jingwei.base import audit, chain
 from jingwei.base.access import platform_actor
 from jingwei.base.crypto import provider
 from jingwei.base.fields import personal_fields, reveal
 from jingwei.cli import backup as backups
+from jingwei.cli import migrate
 from jingwei.desk import files
 from jingwei.kit.sm4siv import Tampered
 from jingwei.messages.models import SmsMessage
 from jingwei.people.day_counts import DOSES, PEOPLE, recount
 from jingwei.testing.models import SAMPLES
 
-UNFINISHED = "jingwei_restoring"  # a schema in the database for as long as a restore into it isn't through
 _SAMPLE = 100  # sealed values opened from each end of a column
 _SHOWN = 20  # differences named in the report
 _POSSIBLY_SENT = "备份之后可能已经发送，请核实"
@@ -64,8 +64,11 @@ def add_arguments(parser):
 def run(options):
     if options.verify:
         with tempfile.TemporaryDirectory(prefix="jingwei-restore-") as home:
-            keys = options.keys or settings.JINGWEI_KEYS
-            return _run_in(options.backup, JINGWEI_HOME=home, JINGWEI_KEYS=str(keys))
+            keys = {
+                "JINGWEI_KEYS": str((options.keys or settings.JINGWEI_KEYS).resolve()),
+                "JINGWEI_MASTER_KEY_FILE": str(settings.JINGWEI_MASTER_KEY_FILE),
+            }
+            return _run_in(options.backup, JINGWEI_HOME=home, **keys)
     if options.into and options.into.startswith(("postgresql://", "postgres://")):
         return _run_in(
             options.backup, options.keys, DATABASE_URL=options.into, JINGWEI_OWNER_URL=options.into
@@ -111,18 +114,17 @@ def _restore_here(backup, keys):
             pass
         differences = list(_compare_rows(manifest))
         held = _settle()
-        # Also raises the roles and what they may, which no dump holds.
-        call_command("migrate", verbosity=0)
-        _finish()
-        differences += _verify()
-        audit.record(
-            platform_actor("恢复备份"),
-            "恢复备份",
-            label=manifest["made_at"],
-            result="失败" if differences else "成功",
-            reason="；".join(differences)[:500],
-        )
-        connection.close()
+        # Brings an older backup up to date and gives the roles their rights, which no dump holds.
+        migrate.run(argparse.Namespace(new_signing_key=True))
+        with migrate.as_owner():
+            differences += _verify(manifest)
+            audit.record(
+                platform_actor("恢复备份"),
+                "恢复备份",
+                label=manifest["made_at"],
+                result="失败" if differences else "成功",
+                reason="；".join(differences),
+            )
     _report(manifest, differences, held, time.monotonic() - started)
     return 1 if differences else 0
 
@@ -195,7 +197,7 @@ def _check_versions(manifest):
 def _claim():
     """Take an empty database, or one in which a restore was broken off, for this restore."""
     with psycopg.connect(backups.owner_url()) as owner:
-        if is_unfinished(owner):
+        if migrate.is_unfinished(owner):
             owner.execute("DROP SCHEMA public CASCADE")
             owner.execute("CREATE SCHEMA public")
         elif owner.execute(
@@ -203,17 +205,7 @@ def _claim():
         ).rowcount:
             raise CommandError("目标数据库不是空的，没有恢复任何内容。请换一个空的数据库或新的实例目录。")
         else:
-            owner.execute(f"CREATE SCHEMA {UNFINISHED}")
-
-
-def is_unfinished(cursor) -> bool:
-    """Whether the database holds a restore that was broken off. The cursor is one of either driver's."""
-    return cursor.execute(f"SELECT to_regnamespace('{UNFINISHED}') IS NOT NULL").fetchone()[0]
-
-
-def _finish():
-    with psycopg.connect(backups.owner_url()) as owner:
-        owner.execute(f"DROP SCHEMA {UNFINISHED}")
+            owner.execute(f"CREATE SCHEMA {migrate.UNFINISHED}")
 
 
 def _restore_files(backup):
@@ -231,6 +223,7 @@ def _settle():
             "WHERE state = ANY(%s)",
             [SmsMessage.UNSURE, _POSSIBLY_SENT, [SmsMessage.WAITING, SmsMessage.SENDING]],
         ).rowcount
+        owner.execute(f"DROP SCHEMA {migrate.UNFINISHED}")
         owner.execute("ANALYZE")
     return held
 
@@ -247,8 +240,14 @@ def _compare_rows(manifest):
             yield f"表 {table} 应有 {was:,} 行，现有 {now:,} 行"
 
 
-def _verify():
+def _verify(manifest):
     _say("正在核对恢复的内容……")
+    if seal := manifest["seal"]:
+        with psycopg.connect(backups.owner_url()) as owner:
+            if backups.last_seal(owner, seal[0]) != seal:
+                yield f"第 {seal[0]} 号日志封存记录不是备份时的"
+    for broken in chain.verify().breaks:
+        yield broken.said
     yield from _closed_values()
     if wrong := recount(PEOPLE, DOSES, SAMPLES):
         yield f"按日统计有 {wrong} 处与明细不符，已更正"
@@ -277,4 +276,4 @@ def _report(manifest, differences, held, seconds):
     for difference in differences[:_SHOWN]:
         _say(f"不符　　{difference}")
     if not differences:
-        _say("核对　　全部一致：各表行数、加密内容、按日统计")
+        _say("核对　　全部一致：各表行数、日志链、加密内容、按日统计")

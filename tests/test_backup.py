@@ -1,0 +1,269 @@
+"""A backup holds everything, shows nothing, and comes back whole or not at all."""
+
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.core.management import CommandError
+from django.db import connection
+
+from jingwei import embedded
+from jingwei.base.crypto import create_key_ring, provider
+from jingwei.cli import backup as backups
+from jingwei.cli import migrate, restore
+from jingwei.directory.models import Session
+from jingwei.messages import samples as messages
+from jingwei.messages.models import SmsMessage
+from jingwei.people import samples as people
+from jingwei.people import statistics
+from jingwei.people.models import Person, Tally
+
+pytestmark = [pytest.mark.req("P-10.2", "SEC-21"), pytest.mark.django_db(transaction=True)]
+PHONE, ADDRESS = "16900001234", "上埔社区备份巷7号"
+
+
+@pytest.fixture
+def place():
+    """A folder that the user of an embedded server may enter, unlike pytest's own."""
+    with tempfile.TemporaryDirectory(dir=settings.JINGWEI_HOME) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch):
+    """The database of the test, which the environment names, instead of the instance's own."""
+    monkeypatch.setattr(settings, "EMBEDDED_SERVER", None)
+
+
+def back_up(folder, **options):
+    """`jingwei backup`: the folder it made."""
+    before = set(folder.glob("2*"))
+    asked = {"keys": None, "keep": None} | options
+    assert backups.run(Namespace(folder=folder, **asked)) == 0
+    [made] = set(folder.glob("2*")) - before
+    return made
+
+
+def command(*arguments, **environment):
+    """The command line in a process of its own, not yet ended."""
+    ours = {"DJANGO_SETTINGS_MODULE": "jingwei.settings", "JINGWEI_HOME": str(settings.JINGWEI_HOME)}
+    program = [sys.executable, "-c", "from jingwei.cli.main import main; main()", *map(str, arguments)]
+    return subprocess.Popen(
+        program,
+        env=os.environ | ours | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run(*arguments, **environment):
+    """Its exit code and what it says."""
+    process = command(*arguments, **environment)
+    said, _ = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+def signed(backup, **changes):
+    """Change a manifest as only somebody with the keys can."""
+    manifest = json.loads((backup / backups.MANIFEST).read_text())
+    for name, value in changes.items():
+        manifest[name] = manifest[name] | value if isinstance(value, dict) else value
+    content = json.dumps(manifest).encode()
+    (backup / backups.MANIFEST).write_bytes(content)
+    key_id = provider().key_id
+    (backup / backups.MAC).write_text(f"{key_id} {backups.code(content, key_id)}")
+
+
+@pytest.fixture
+def busy():
+    """Somebody who keeps writing one row into each of two tables, in one transaction."""
+    ending = threading.Event()
+    address = os.environ["DATABASE_URL"]
+
+    def write():
+        with psycopg.connect(address) as other:
+            while not ending.is_set():
+                other.execute("INSERT INTO one VALUES (1)")
+                other.execute("INSERT INTO two VALUES (1)")
+                other.commit()
+
+    with psycopg.connect(address) as other:
+        other.execute("CREATE TABLE one (n int)")
+        other.execute("CREATE TABLE two (n int)")
+    writer = threading.Thread(target=write)
+    writer.start()
+    yield
+    ending.set()
+    writer.join()
+
+
+@pytest.mark.req("SEC-13", "P-4.1")
+def test_a_backup_of_a_busy_instance_comes_back_whole_elsewhere(village, place, busy):
+    someone = people.person(phone=PHONE, address=ADDRESS)
+    messages.message()
+    statistics.refresh()
+    assert (
+        village.client.get("/people/").status_code == 200
+        and Session.objects.exists()
+        and Tally.objects.exists()
+    )
+    made = back_up(place / "backups", keys=place / "keys")
+
+    held = b"".join(gzip.decompress(part.read_bytes()) for part in (made / "database").glob("*.dat.gz"))
+    rest = b"".join(path.read_bytes() for path in made.rglob("*") if path.suffix != ".gz" and path.is_file())
+    assert "林样例".encode() in held
+    for secret in (someone.number.clear(), PHONE, ADDRESS):
+        assert secret.encode() not in held + rest
+    assert made.stat().st_mode & 0o077 == 0 and not list(made.rglob("*keys*"))
+    [keys] = (place / "keys").iterdir()
+    assert keys.stat().st_mode & 0o077 == 0 and keys.read_bytes() == settings.JINGWEI_KEYS.read_bytes()
+
+    home, master = place / "new", str(settings.JINGWEI_MASTER_KEY_FILE)
+    with embedded.Server(home / "pg"), psycopg.connect(embedded.url(home / "pg"), autocommit=True) as other:
+        # What a restore that was broken off leaves is no hindrance.
+        other.execute(f"CREATE SCHEMA {migrate.UNFINISHED}")
+        other.execute("CREATE TABLE one (n int)")
+        here = {"JINGWEI_HOME": str(home), "DATABASE_URL": "", "JINGWEI_MASTER_KEY_FILE": master}
+        code, said = run("restore", made, "--keys", keys, **here)
+        assert code == 0 and "全部一致" in said and "1 条当时等待发送" in said, said
+
+        def count(table):
+            return other.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+
+        assert count("one") == count("two") > 0
+        assert count("people_person") == Person.objects.count() == 1
+        assert count("directory_session") == 0, "nobody goes on with a session of the past"
+        assert count("people_tally") == 0, "a tally names transactions of the server it was made on"
+        state = other.execute("SELECT state FROM sms_smsmessage").fetchone()
+        assert state == (SmsMessage.UNSURE,), "it may have been sent since"
+        assert other.execute("SELECT label FROM base_logentry WHERE act = '恢复备份'").rowcount == 1
+        assert not migrate.is_unfinished(other)
+
+
+def test_nothing_works_on_a_restore_that_was_broken_off():
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE SCHEMA {migrate.UNFINISHED}")
+    with pytest.raises(CommandError, match="恢复没有完成"):
+        migrate.migrate()
+
+
+def test_a_backup_that_was_changed_or_does_not_fit_is_refused_before_anything_is_touched(place, monkeypatch):
+    messages.message()
+    made = back_up(place / "backups")
+
+    def refusal(change):
+        copy = place / "changed"
+        shutil.copytree(made, copy)
+        try:
+            change(copy)
+            with pytest.raises(CommandError) as refused:
+                restore.run(Namespace(backup=copy, verify=False, into=None, keys=None))
+            return str(refused.value)
+        finally:
+            shutil.rmtree(copy)
+
+    def flip(path):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+
+    largest = max((made / "database").iterdir(), key=lambda path: path.stat().st_size)
+    assert largest.name in refusal(lambda copy: flip(copy / "database" / largest.name))
+    assert largest.name in refusal(lambda copy: (copy / "database" / largest.name).unlink())
+    assert "more.dat" in refusal(lambda copy: (copy / "database" / "more.dat").write_bytes(b"1"))
+    assert "manifest.json" in refusal(lambda copy: (copy / backups.MANIFEST).unlink())
+
+    def fewer_rows(copy):
+        text = (copy / backups.MANIFEST).read_text()
+        (copy / backups.MANIFEST).write_text(text.replace('"sms_smsmessage": 1', '"sms_smsmessage": 0'))
+
+    assert "清单被改动过" in refusal(fewer_rows)
+    assert "请先升级" in refusal(lambda copy: signed(copy, migrations=[["people", "9999_of_tomorrow"]]))
+    assert "备份所用的密钥 k9" in refusal(lambda copy: signed(copy, keys={"k9": "00"}))
+    assert "不是空的" in refusal(lambda copy: None)
+    monkeypatch.setattr(settings, "JINGWEI_KEYS", place / "other.json")
+    assert "没有密钥环" in refusal(lambda copy: None)
+    create_key_ring(settings.JINGWEI_KEYS)
+    assert "密钥环不是当时的" in refusal(lambda copy: None)
+    assert SmsMessage.objects.get().state == SmsMessage.WAITING
+
+
+def test_a_trial_names_what_is_not_as_it_was(place):
+    """Rows that lack, a value that no key opens, a count that is wrong."""
+    someone = people.person()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE people_person SET phone = set_byte(phone, 20, get_byte(phone, 20) # 1)")
+        cursor.execute(
+            "INSERT INTO people_daycount (kind, region, day, number) VALUES ('people', '9', now(), 1)"
+        )
+    made = back_up(place / "backups")
+    signed(made, rows={"people_dose": 7})
+    code, said = run("restore", made, "--verify", TMPDIR=str(place))
+    assert code == 1, said
+    assert "表 people_dose 应有 7 行，现有 0 行" in said
+    assert "people.Person.phone 中有无法解密的值" in said
+    assert "按日统计有 1 处与明细不符" in said
+    with connection.cursor() as cursor:  # the autouse check of all tests
+        cursor.execute("DELETE FROM people_daycount WHERE region = '9'")
+    assert Person.objects.get().pk == someone.pk
+
+
+def test_a_killed_backup_leaves_nothing_that_looks_whole(place):
+    folder = place / "backups"
+    first = back_up(folder)
+    with psycopg.connect(os.environ["DATABASE_URL"]) as other:
+        other.execute("LOCK people_person")  # the dump waits here
+        process = command("backup", folder)
+        waiting = "SELECT FROM pg_locks WHERE NOT granted"
+        while not other.execute(waiting).rowcount:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.05)
+        # Neither may a second one run beside it.
+        with pytest.raises(CommandError, match="另一个备份正在进行"):
+            backups.run(Namespace(folder=folder, keys=None, keep=None))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert [path for path in folder.iterdir() if (path / backups.MANIFEST).exists()] == [first]
+    [draft] = folder.glob("*.new")
+    with pytest.raises(CommandError, match="不是完整的备份"):
+        restore.run(Namespace(backup=draft, verify=False, into=None, keys=None))
+    second = back_up(folder, keep=1)
+    assert [path for path in folder.iterdir() if path.is_dir()] == [second], (
+        "the draft and the old one are gone"
+    )
+
+
+def test_a_backup_that_cannot_be_written_says_so_and_leaves_nothing(place, monkeypatch):
+    monkeypatch.setattr(backups, "digests", lambda folder: (folder / "full").write_bytes(b"") / 0)
+    monkeypatch.setattr(backups, "_copy_files", _disk_is_full)
+    with pytest.raises(CommandError, match="备份没有完成：No space left on device"):
+        backups.make(place)
+    assert not list(place.glob("2*"))
+
+
+def _disk_is_full(*_):
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        os.write(full, b"1")
+    finally:
+        os.close(full)
+
+
+def test_the_key_ring_is_not_kept_beside_the_data(place):
+    for keys in (place / "backups", place / "backups" / "keys", place):
+        with pytest.raises(CommandError, match="不能与备份放在一起"):
+            backups.run(Namespace(folder=place / "backups", keys=keys, keep=None))
+    assert not (place / "backups").exists()
