@@ -120,6 +120,84 @@ class LogDrop(models.Model):
         ordering = ["upto"]
 
 
+class LogPeople(models.Model):
+    """Whom of the register an entry of the log is about, where its object does not say so (P-3.4).
+
+    Only ever inserted: an export of many has several of these, each with some thousand keys in order.
+    """
+
+    entry = models.BigIntegerField()  # of LogEntry
+    first = models.BigIntegerField()
+    last = models.BigIntegerField()
+    people = ArrayField(models.BigIntegerField())
+
+    class Meta:
+        indexes = [models.Index(fields=["first", "last"], name="log_about_person")]
+
+
+class Alarm(models.Model):
+    """Something in the operation log that the audit administrator should look into (SEC-19)."""
+
+    kind = models.CharField("类别", max_length=20)
+    subject = models.CharField("对象", max_length=120)  # a login, an address, an act
+    said = models.CharField("说明", max_length=300)
+    number = models.PositiveIntegerField("次数")
+    first_at = models.DateTimeField("开始时间")
+    last_at = models.DateTimeField("最近时间")
+    handled_at = models.DateTimeField("处理时间", null=True, editable=False)
+    handled_by = models.CharField("处理人", max_length=80, blank=True, editable=False)
+    note = models.CharField("处理意见", max_length=200, blank=True, editable=False)
+
+    objects = Rows.as_manager()
+    scope = Scope(shared=True)
+    internal = ("id",)
+
+    class Meta:
+        verbose_name = "安全告警"
+        ordering = ["-last_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "subject"],
+                condition=models.Q(handled_at=None),
+                name="one_open_alarm_per_reason",
+            )
+        ]
+
+    def __str__(self):
+        return f"{self.kind}：{self.subject}"
+
+
+class AlarmWatch(models.Model):
+    """How far the log has been looked through for alarms: up to this seal. One row."""
+
+    seal = models.BigIntegerField(default=0)
+
+
+class KeyRotation(models.Model):
+    """A rotation of the keys that seal values: from an old key to a new one (P-4.4); see `rotation`."""
+
+    old_key = models.CharField("旧密钥", max_length=4)
+    new_key = models.CharField("新密钥", max_length=4)
+    started_by = models.CharField("发起人", max_length=80)
+    started_at = models.DateTimeField("开始时间", default=timezone.now)
+    ended_at = models.DateTimeField("完成时间", null=True)
+    moved = models.BigIntegerField("已转换", default=0)  # values
+    # {name of a searchable column: the last value moved, hex, without its head}: `fields.seal` goes by it.
+    reached = models.JSONField(default=dict)
+
+    class Meta:
+        verbose_name = "密钥轮换"
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["new_key"], condition=models.Q(ended_at=None), name="one_rotation_to_a_key"
+            )
+        ]
+
+    def __str__(self):
+        return f"{self.old_key} → {self.new_key}"
+
+
 class ErrorEntry(models.Model):
     """An unhandled error, found by the number its user saw (P-3.3). Holds no values, only places."""
 

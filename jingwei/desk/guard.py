@@ -3,16 +3,16 @@
 from functools import wraps
 from http import HTTPStatus
 
-from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.core.exceptions import ImproperlyConfigured
 from django.shortcuts import get_object_or_404
 
-from jingwei.base import audit
+from jingwei.base.access import NotPermitted
 from jingwei.base.sheets import sheet_of
 from jingwei.desk.lists import with_keys
 
 
 def require(request, resource, action):
-    """Refuse with 403, and log the refusal, what the operator has no permission for."""
+    """Refuse with 403 what the operator has no permission for; the page of the refusal logs it."""
     require_permission(request, f"{resource.name}.{action}", resource.label)
 
 
@@ -20,9 +20,7 @@ def require_permission(request, permission, label="", menu=""):
     """`require` for a page; `menu` is its entry of the menu, which may be hidden (P-1.7)."""
     request.permission_asked = True
     if not request.actor.may_open(menu, permission):
-        resource, _, action = permission.partition(".")
-        audit.record(request.actor, "访问", resource=resource, label=label, result="拒绝", action=action)
-        raise PermissionDenied(f"您没有“{label}”的这项权限")
+        raise NotPermitted(permission, label)
 
 
 def row_or_404(request, resource, action, key):
