@@ -4,6 +4,7 @@ import csv
 import io
 import tempfile
 import time
+from array import array
 from pathlib import Path
 
 import xlsxwriter
@@ -54,7 +55,7 @@ def _export(path, kind, count):
     columns = selection.columns(everything=True)
     headings = [column.heading for column in columns]
     with open(path, "wb") as file, FORMATS[kind](file, "人员", headings) as table:
-        exports.write(selection, columns, table, clear=False, limit=count)
+        exports.write(selection, columns, table, clear=False, people=array("q"), limit=count)
 
 
 def _write_bare(source, path):

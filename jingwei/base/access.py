@@ -10,10 +10,19 @@ from dataclasses import dataclass, field
 from functools import reduce
 from operator import and_, or_
 
+from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.db.models import Q
 
 NO_ROWS = Q(pk__in=[])
+
+
+class NotPermitted(PermissionDenied):
+    """`permission` is missing; `label` says what it would open."""
+
+    def __init__(self, permission, label):
+        super().__init__(f"您没有“{label}”的这项权限")
+        self.permission, self.label = permission, label
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ carries a digest under the log's key (`chain`), and is sealed into the chain wit
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 
+import numpy as np
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connection, models, transaction
 from django.utils import timezone
@@ -16,10 +17,12 @@ from jingwei.base import chain, codes
 from jingwei.base.access import Actor
 from jingwei.base.events import require_known
 from jingwei.base.fields import Sealed
-from jingwei.base.models import LogEntry
+from jingwei.base.models import LogEntry, LogPeople
 
 # How values of fields are told that are codes of something else; packages add theirs.
 IN_WORDS: dict[models.Field, Callable] = {}
+
+PEOPLE = 4_000  # keys of people in one row of LogPeople
 
 # The transaction has its number before the row has its own: `chain.seal` goes by that.
 _NUMBER = "SELECT pg_current_xact_id(), nextval('base_logentry_id_seq')"
@@ -65,6 +68,15 @@ def record(
         row[chain.SIGNED.index("detail")] = json.dumps(entry.detail)
         cursor.execute(_INSERT, [*row, entry.digest])
     return entry
+
+
+def note_people(entry: LogEntry, people: Iterable[int | None]):
+    """Keep whom of the register an entry is about, by their keys, for the question who looked (P-3.4)."""
+    keys = np.unique(np.fromiter((key for key in people if key is not None), dtype=np.int64))
+    parts = [keys[start : start + PEOPLE] for start in range(0, len(keys), PEOPLE)]
+    LogPeople.objects.bulk_create(
+        LogPeople(entry=entry.pk, first=part[0], last=part[-1], people=part.tolist()) for part in parts
+    )
 
 
 @contextmanager

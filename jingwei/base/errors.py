@@ -6,6 +6,7 @@ import sys
 from django.db import Error, transaction
 from django.shortcuts import render
 
+from jingwei.base import audit
 from jingwei.base.models import ErrorEntry
 from jingwei.kit.traces import places
 
@@ -43,7 +44,16 @@ def forged(request, reason=""):
 
 
 def refused(request, exception):
-    """403: the actor lacks the permission; our own refusals say which."""
+    """403: the actor lacks the permission; our own refusals say which.
+
+    Each leaves its row in the log (SEC-8), here, because what the refused view wrote is rolled back by now.
+    """
+    resource, _, action = getattr(exception, "permission", "").partition(".")
+    label = getattr(exception, "label", request.path)
+    detail = {"action": action} if action else {}
+    audit.record(
+        request.actor, "访问", resource=resource, label=label, result="拒绝", reason=str(exception), **detail
+    )
     return _page(
         request, 403, "没有权限", f"{exception}" or "您没有打开这个页面的权限。需要时请联系安全管理员授权。"
     )

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from array import array
 from pathlib import Path
 
 from django.core.exceptions import ValidationError
@@ -24,18 +25,19 @@ def run(options):
     resource, clear = selection.resource, options.clear
     exports.require_export(resource, selection.actor, clear=clear, reason=options.reason)
     exports.check(selection, clear=clear)
-    columns = selection.columns(everything=True)
+    columns, people = selection.columns(everything=True), array("q")
     draft = options.out.with_name(f"{options.out.name}.{secrets.token_hex(4)}")
     try:
         # Only its owner may read what holds personal data.
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "wb") as file:
             with FORMATS[file_format](file, resource.label, [column.heading for column in columns]) as table:
-                count = exports.write(selection, columns, table, clear=clear, limit=options.limit)
+                count = exports.write(
+                    selection, columns, table, clear=clear, people=people, limit=options.limit
+                )
         # Logged before anybody has it: an export that cannot be logged is none (SEC-10).
-        exports.record(
-            selection, columns, count=count, clear=clear, reason=options.reason, file_format=file_format
-        )
+        about = {"clear": clear, "reason": options.reason, "file_format": file_format}
+        exports.record(selection, columns, people, count=count, **about)
         draft.replace(options.out)
     except OSError as error:
         raise ValidationError(f"文件“{options.out}”无法写入：{error.strerror}") from error

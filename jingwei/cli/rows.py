@@ -5,6 +5,7 @@ import json
 import sys
 
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 
 from jingwei.base import audit
 from jingwei.cli import selecting
@@ -48,7 +49,13 @@ def _allow_clear(selection, reason, limit):
     number = selection.total(bound=None).number
     number = number if limit is None else min(number, limit)
     label = f"{resource.label} {number:,} 行"
-    audit.record(actor, "查看明文", resource=resource.name, label=label, reason=reason, 行数=number)
+    with transaction.atomic():
+        entry = audit.record(
+            actor, "查看明文", resource=resource.name, label=label, reason=reason, 行数=number
+        )
+        if resource.people:
+            chunks = selection.stored(resource.people, limit=limit)
+            audit.note_people(entry, (key for chunk in chunks for row in chunk for key in row))
 
 
 def write(stream, file_format, headings, rows):

@@ -23,9 +23,12 @@ MOST_KEPT = 100_000  # answers that are kept for further rows
 
 
 def cells(
-    selection: Selection, columns: Sequence[ListColumn], *, clear=False, size=CHUNK, limit=None
+    selection: Selection, columns: Sequence[ListColumn], *, clear=False, size=CHUNK, limit=None, people=None
 ) -> Iterator[list[Sequence]]:
-    """The values of each column for all rows in order, `size` rows at a time, in constant memory."""
+    """The values of each column for all rows in order, `size` rows at a time, in constant memory.
+
+    `people`, if given, is extended by the keys of whom the rows are about (P-3.4).
+    """
     model = selection.resource.model
     asked: dict[tuple, _Alike] = {}
     for column in columns:
@@ -35,11 +38,14 @@ def cells(
     names = [column.name for column in columns if column.shown]
     for group in asked.values():
         names += ("pk", *group.inputs) if group.refers else group.inputs
-    names = list(dict.fromkeys(names)) or ["pk"]
+    about = () if people is None else selection.resource.people
+    names = list(dict.fromkeys([*names, *about])) or ["pk"]
     start = 0
     with closing(selection.stored(names, size=size, limit=limit)) as chunks:
         for rows in chunks:
             stored = dict(zip(names, zip(*rows, strict=True), strict=True))
+            for name in about:
+                people.extend(key for key in stored[name] if key is not None)
             found = {}
             for group in asked.values():
                 found |= group.cells(stored, start)

@@ -16,6 +16,7 @@ from jingwei.base.saving import StaleRecord
 from jingwei.desk.forms import RecordForm
 from jingwei.desk.guard import require, row_or_404
 from jingwei.desk.lists import key_text
+from jingwei.desk.looks import note_look
 
 
 def new_row(request, resource):
@@ -43,6 +44,7 @@ def edit_row(request, resource, pk):
     require(request, resource, "change")
     row = row_or_404(request, resource, "change", pk)
     if request.method != "POST":
+        note_look(request.actor, resource, row)
         return edit_page(request, resource, row)
     form = RecordForm(resource, request.actor, row, request.POST)
     seen = request.POST.get("version", "")

@@ -5,6 +5,7 @@ chunk by chunk, masked unless the operator may see clear values and says why (P-
 """
 
 import io
+from array import array
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -63,6 +65,8 @@ def require_export(resource, actor, *, clear, reason):
         raise PermissionDenied(f"您没有查看“{resource.label}”明文的权限，只能导出打星号的内容。")
     if clear and not reason.strip():
         raise ValidationError("导出明文须填写事由，它会记入操作日志。")
+    if resource.reasoned and not reason.strip():
+        raise ValidationError(f"导出{resource.label}须填写事由，它会记入操作日志。")
 
 
 def check(selection, *, clear):
@@ -77,10 +81,13 @@ def check(selection, *, clear):
             raise ValidationError("所选数据中有些不在您可以查看明文的范围内。请缩小范围，或不导出明文。")
 
 
-def write(selection, columns, table, *, clear, limit=None, report=lambda done: None) -> int:
-    """Write all rows of a selection into an open table; the number of rows."""
+def write(selection, columns, table, *, clear, people, limit=None, report=lambda done: None) -> int:
+    """Write all rows of a selection into an open table; the number of rows.
+
+    `people`, an array of integers, gets the keys of whom they are about, for `record`.
+    """
     done, written = 0, None
-    chunks = cells(selection, columns, clear=clear, size=CHUNK, limit=limit)
+    chunks = cells(selection, columns, clear=clear, size=CHUNK, limit=limit, people=people)
     # While one chunk is written, compressed and sealed, the database gives the next.
     with closing(chunks), ThreadPoolExecutor(1) as beside:
         for chunk in chunks:
@@ -94,10 +101,14 @@ def write(selection, columns, table, *, clear, limit=None, report=lambda done: N
     return done
 
 
-def record(selection, columns, *, count, clear, reason, file_format):
-    """The line of an export in the operation log. What was searched for may be personal and stays out."""
+@transaction.atomic
+def record(selection, columns, people, *, count, clear, reason, file_format):
+    """The line of an export in the operation log, and whom it is about (P-3.4).
+
+    What was searched for may be personal and stays out.
+    """
     resource = selection.resource
-    audit.record(
+    entry = audit.record(
         selection.actor,
         "导出",
         resource=resource.name,
@@ -109,6 +120,7 @@ def record(selection, columns, *, count, clear, reason, file_format):
         格式=file_format,
         筛选=[control.label for control in selection.controls if control.is_set],
     )
+    audit.note_people(entry, people)
 
 
 def file_name(resource, file_format) -> str:
@@ -118,10 +130,11 @@ def file_name(resource, file_format) -> str:
 
 def at_once(resource, actor, wish, selection) -> bytes:
     """The content of a small export."""
-    content, columns = io.BytesIO(), selection.columns(wish.everything)
+    content, columns, people = io.BytesIO(), selection.columns(wish.everything), array("q")
     with FORMATS[wish.format](content, resource.label, [column.heading for column in columns]) as table:
-        count = write(selection, columns, table, clear=wish.clear)
-    record(selection, columns, count=count, clear=wish.clear, reason=wish.reason, file_format=wish.format)
+        count = write(selection, columns, table, clear=wish.clear, people=people)
+    about = {"clear": wish.clear, "reason": wish.reason, "file_format": wish.format}
+    record(selection, columns, people, count=count, **about)
     return content.getvalue()
 
 
@@ -137,6 +150,7 @@ def export_file(resource, actor, job, report) -> dict:
     wish = Wish(query=job.query.clear() if job.query else "", **job.arguments["wish"])
     selection = selection_of(resource, actor, wish)
     columns, total = selection.columns(wish.everything), selection.total(bound=None).number
+    people = array("q")
     # What was saved before the export was asked for is in it, wherever it is read.
     with files.create(job.owner, file_name(resource, wish.format)) as file, replica.reads(of_now=True):
         with FORMATS[wish.format](file, resource.label, [column.heading for column in columns]) as table:
@@ -145,9 +159,11 @@ def export_file(resource, actor, job, report) -> dict:
                 columns,
                 table,
                 clear=wish.clear,
+                people=people,
                 report=lambda done: report(done, max(done, total)),
             )
-    record(selection, columns, count=count, clear=wish.clear, reason=wish.reason, file_format=wish.format)
+    about = {"clear": wish.clear, "reason": wish.reason, "file_format": wish.format}
+    record(selection, columns, people, count=count, **about)
     return {"message": f"共 {count:,} 行。", "file": file.stored}
 
 

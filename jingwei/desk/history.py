@@ -8,7 +8,7 @@ from jingwei.base.models import LogEntry
 from jingwei.directory.models import Operator
 
 LENGTH = 50  # entries of either kind
-LOOKS = ("查看明文", "访问", "导出", "下载", "打印")  # acts that change nothing
+LOOKS = ("查看", "查看明文", "紧急查看", "访问", "导出", "下载", "打印")  # acts that change nothing
 LOADS = ("导入", "撤销导入")  # their lines are about a load, whose number may be this record's as well
 TOGETHER = timedelta(seconds=5)  # an event of the database and the log entry of the act that caused it
 

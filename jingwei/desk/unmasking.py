@@ -13,6 +13,7 @@ from jingwei.base.parameters import Parameter
 from jingwei.desk.editing import edit_page
 from jingwei.desk.guard import is_fragment, permitted, require, row_or_404
 from jingwei.desk.lists import Selection
+from jingwei.desk.looks import note_look
 from jingwei.desk.records import table
 from jingwei.desk.views import record_page
 
@@ -69,8 +70,10 @@ def note_unmasking(actor, resource, row, reason):
     if len(reason.strip()) < 2:
         raise ValidationError("请填写查看明文的事由，它会记入操作日志。")
     hour = timezone.now() - timedelta(hours=1)
-    looks = LogEntry.objects.filter(operator=actor.operator_id, act="查看明文", at__gte=hour)
+    looks = LogEntry.objects.filter(operator=actor.operator_id, act="查看明文", result="成功", at__gte=hour)
     if looks.count() >= PER_HOUR.value():
-        raise ValidationError(f"一小时内最多查看 {PER_HOUR.value()} 次明文，请稍后再试。")
+        refusal = f"一小时内最多查看 {PER_HOUR.value()} 次明文，请稍后再试。"
+        audit.record(actor, "查看明文", row, resource=resource.name, result="拒绝", reason=refusal)
+        raise ValidationError(refusal)
     shown = [str(field.verbose_name) for field in personal_fields(resource.model)]
-    audit.record(actor, "查看明文", row, resource=resource.name, reason=reason.strip(), 内容=shown)
+    note_look(actor, resource, row, "查看明文", reason=reason.strip(), 内容=shown)

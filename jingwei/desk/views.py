@@ -13,6 +13,7 @@ from jingwei.desk.columns import columns_of, field_at
 from jingwei.desk.guard import is_fragment, permitted, require, row_or_404
 from jingwei.desk.history import history_of
 from jingwei.desk.lists import SIZES, Selection, key_text
+from jingwei.desk.looks import note_look
 from jingwei.desk.records import details_of, panels_of, table, timeline_of
 from jingwei.desk.search import slip_in
 from jingwei.desk.verbs import verbs_for_many
@@ -190,6 +191,7 @@ def show_row(request, resource, pk):
     if not resource.has_page:
         raise Http404
     row = row_or_404(request, resource, "view", pk)
+    note_look(request.actor, resource, row)
     return record_page(request, resource, row)
 
 

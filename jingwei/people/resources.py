@@ -91,6 +91,7 @@ class PersonResource(Resource):
     label = "人员信息"
     icon = "users"
     model = Person
+    people = ["pk"]
     sheet = RosterSheet
     fields = [
         *(
@@ -250,6 +251,7 @@ class DoseResource(Resource):
     label = "疫苗接种记录"
     icon = "vaccine"
     model = Dose
+    people = ["person_id"]
     sheet = VaccinationSheet
     actions = ("view", "change", "delete", "import", "export")
     fields = ["dose", "vaccine", "on", "unit"]
@@ -299,6 +301,7 @@ class TransferResource(Resource):
     label = "迁移记录"
     icon = "arrows-transfer-down"
     model = Transfer
+    people = ["person_id"]
     actions = ("view", "export")
     readonly = ["person", "from_region", "to_region", "at", "by_name", "reason"]
     columns = [
@@ -329,6 +332,7 @@ class DuplicateResource(Resource):
     label = "疑似重复人员"
     icon = "copy"
     model = DuplicatePair
+    people = ["first_id", "second_id"]
     records = PersonResource()  # what the two of a pair are
     actions = ("view", "export")
     readonly = ["first", "second", "score", "reasons", "state", "found_at", "by_name", "decided_at"]
@@ -384,6 +388,7 @@ class MergeResource(Resource):
     label = "合并记录"
     icon = "link"
     model = Merge
+    people = ["kept_id", "gone"]
     actions = ("view", "export")
     readonly = [
         *("at", "kept", "gone_name", "gone_number", "gone_region", "reasons", "score", "by_name", "state"),

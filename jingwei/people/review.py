@@ -12,6 +12,7 @@ from django.urls import reverse
 from jingwei.base.fields import bulk_reveal, personal_fields
 from jingwei.desk.columns import list_column, text
 from jingwei.desk.guard import permitted, require, row_or_404
+from jingwei.desk.looks import note_look
 from jingwei.desk.records import panels_of
 from jingwei.people import merges
 from jingwei.people.duplicates import likeness
@@ -36,6 +37,8 @@ def review(request, resource, pk):
     pair = row_or_404(request, resource, "view", pk)
     rows = Person.objects.select_related("region__parent").order_by("pk")
     people = list(rows.filter(pk__in=[pair.first_id, pair.second_id]))
+    if request.method != "POST":
+        note_look(request.actor, resource, pair)
     bulk_reveal(people, [field.name for field in personal_fields(Person)])
     kept, gone, taken = _chosen(request.POST, *people)
     context = {"resource": resource, "pair": pair, "people": people, "kept": kept, "gone": gone}
