@@ -45,6 +45,7 @@ from django.utils.module_loading import import_string
 from jingwei.kit.sm4siv import Cmac, Sm4Siv, Tampered
 
 DETERMINISTIC, RANDOM = 1, 2
+HEAD = 2  # bytes before nonce, tag and text
 _NONCE = 16
 _KEY_BYTES = 32
 _KEY_ID = re.compile(r"k([1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])")

@@ -8,13 +8,13 @@ import polars as pl
 from django.contrib.postgres.fields import ArrayField
 from django.core import checks
 from django.core.exceptions import EmptyResultSet, ValidationError
-from django.db import models
+from django.db import connection, models
 from django.db.models import Func
 from django.db.models.functions import Left
 from django.db.models.lookups import Exact, In, IsNull, Lookup
 from django.db.models.query_utils import DeferredAttribute
 
-from jingwei.base.crypto import Column, mac_numbers, provider
+from jingwei.base.crypto import HEAD, Column, mac_numbers, provider
 from jingwei.kit.grams import column_grams, query_grams
 from jingwei.kit.regions import COMMUNITY, TOWN
 from jingwei.kit.text import mask_address, mask_number, mask_phone, mask_text
@@ -33,6 +33,50 @@ _SHARED = {"number": "person.number", "phone": "person.phone"}
 def mask(kind: str, text: str) -> str:
     """A clear text as everybody may see it (P-4.3); `kind` as in `SealedField`."""
     return _MASKS[kind](text)
+
+
+# A lock of the database. Who seals while keys rotate shares it to the end of the transaction; who moves
+# values to the new key has it alone.
+MOVING = 0x726F74617465
+
+
+def seal(column: Column, texts: Sequence[str | None]) -> list[bytes | None]:
+    """Texts as a column has to store them now; None stays None.
+
+    While a rotation is under way (`rotation`), a text has one ciphertext all over the database, as at any
+    other time: rows are joined and kept unique by it. The old ciphertexts are moved in their order, so that
+    the place of a text in this order tells whether it was moved yet. What is sealed in a transaction can be
+    stored until its end.
+    """
+    crypto = provider()
+    current, *others = crypto.key_ids
+    moved = _moved(column) if column.searchable and others else None
+    if moved is None:
+        return crypto.encrypt(column, texts, key_id=current)
+    old_key, reached = moved
+    stored = crypto.encrypt(column, texts, key_id=old_key)
+    behind = [place for place, blob in enumerate(stored) if blob is not None and blob[HEAD:] <= reached]
+    for place, blob in zip(behind, crypto.encrypt(column, [texts[p] for p in behind]), strict=True):
+        stored[place] = blob
+    return stored
+
+
+def reseal(column: Column, stored: Sequence[bytes | None]) -> list[bytes | None]:
+    """Values that were read or sealed earlier, as the column has to store them now."""
+    crypto = provider()
+    return list(stored) if len(crypto.key_ids) == 1 else seal(column, crypto.decrypt(column, stored))
+
+
+def _moved(column):
+    """Key and last value, without its head, up to which the column was moved from it; None if no rotation."""
+    with connection.cursor() as cursor:
+        if connection.in_atomic_block:
+            cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [MOVING])
+        cursor.execute(
+            "SELECT old_key, reached->>%s FROM base_keyrotation WHERE ended_at IS NULL", [column.name]
+        )
+        found = cursor.fetchone()
+    return found and (found[0], bytes.fromhex(found[1] or ""))
 
 
 class Sealed:
@@ -59,7 +103,7 @@ class Sealed:
     def blob(self) -> bytes:
         """What the database stores."""
         if self._blob is None:
-            [self._blob] = provider().encrypt(self.field.sealing, [self._clear])
+            [self._blob] = seal(self.field.sealing, [self._clear])
         return self._blob
 
     def __str__(self):
@@ -157,7 +201,7 @@ class SealedField(models.Field):
         if value is None or hasattr(value, "resolve_expression"):
             return value
         value = self.to_python(value)
-        return value and value.blob()
+        return value and reseal(self.sealing, [value.blob()])[0]
 
     def validate(self, value, model_instance):
         if value is None:

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from jingwei.base.copying import as_text, copy_into, copy_text
 from jingwei.base.crypto import provider
-from jingwei.base.fields import SealedField
+from jingwei.base.fields import SealedField, seal
 from jingwei.base.models import Load, LoadRow
 from jingwei.base.reading import ROW
 from jingwei.base.sheets import MESSAGES, Sheet, stored_value
@@ -168,9 +168,13 @@ def _dtype(model_field):
 
 
 def as_stored(model_field, values: pl.Series, key_id=None) -> pl.Series:
-    """Clear values as `copy_into` stores them: sealed, empty texts for null, times with their zone."""
+    """Clear values as `copy_into` stores them: sealed, empty texts for null, times with their zone.
+
+    With `key_id` sealed under this key, to find what is stored under it.
+    """
     if isinstance(model_field, SealedField):
-        sealed = provider().encrypt(model_field.sealing, values.to_list(), key_id=key_id)
+        sealing, texts = model_field.sealing, values.to_list()
+        sealed = provider().encrypt(sealing, texts, key_id=key_id) if key_id else seal(sealing, texts)
         return pl.Series(values.name, sealed, dtype=pl.Binary)
     if isinstance(model_field, models.DateTimeField):
         return values.dt.replace_time_zone(ZONE)
@@ -310,6 +314,9 @@ def merge(actor, table: Table, record: Load, rows, outcome: Outcome, added: Addi
     Call it in a transaction that no other load of the table shares. What a form has registered or changed
     since the comparison is compared again.
     """
+    if len(provider().key_ids) > 1:
+        # A rotation may have moved values since they were sealed; in this transaction it moves none.
+        added = additions(actor, table, outcome.added)
     for tries_left in reversed(range(_TRIES)):
         try:
             with transaction.atomic():

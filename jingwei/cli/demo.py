@@ -20,8 +20,7 @@ from django.utils import timezone
 from jingwei.base import codes
 from jingwei.base.columns import RESIDENT_ID
 from jingwei.base.copying import copy_into
-from jingwei.base.crypto import provider
-from jingwei.base.fields import personal_fields
+from jingwei.base.fields import personal_fields, seal
 from jingwei.base.indexes import drop_indexes, restore_indexes
 from jingwei.base.models import ParameterValue
 from jingwei.base.partitions import ensure_months
@@ -457,7 +456,7 @@ def make_block(families, numbers, district) -> Block:
     people = people.with_columns(RosterSheet().derive(people))
     people = people.with_columns(
         pl.Series(
-            field.name, provider().encrypt(field.sealing, people[field.name].to_list()), dtype=pl.Binary
+            field.name, seal(field.sealing, people[field.name].to_list()), dtype=pl.Binary
         )
         for field in personal_fields(Person)
     )

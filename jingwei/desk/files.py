@@ -8,7 +8,8 @@ They hold personal data and lie on disk for days, so their content is sealed too
 import errno
 import os
 import uuid
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -108,6 +109,30 @@ def blocks(stored):
         except ValueError:
             raise Damaged() from None
         yield from opened(raw, key)
+
+
+def keys_under(key_id: str) -> Iterator[tuple[Path, bytes]]:
+    """(path, sealed key) of the files whose own key is sealed under this key of the ring."""
+    for path in folder().glob("*/*"):
+        with suppress(FileNotFoundError), open(path, "rb") as raw:
+            if raw.read(len(MARK)) == MARK:
+                sealed = raw.read(int.from_bytes(raw.read(2), "big"))
+                if sealed[1:2] == bytes([int(key_id[1:])]):
+                    yield path, sealed
+
+
+def move_keys(key_id: str) -> int:
+    """Seal the keys of files that are under this key under the current one; how many (P-4.4)."""
+    moved = 0
+    for path, sealed in keys_under(key_id):
+        [anew] = provider().encrypt(FILE_KEYS, provider().decrypt(FILE_KEYS, [sealed]))
+        # As long as before, and in one write at the file's begin: a reader meets the one or the other.
+        with suppress(FileNotFoundError), open(path, "r+b", buffering=0) as raw:
+            raw.seek(len(MARK) + 2)
+            raw.write(anew)
+            os.fsync(raw.fileno())
+            moved += 1
+    return moved
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from procrastinate.tasks import configure_task
 from jingwei.base import audit
 from jingwei.base.access import platform_actor
 from jingwei.base.copying import copy_into
-from jingwei.base.crypto import provider
+from jingwei.base.fields import seal
 from jingwei.base.parameters import Parameter
 from jingwei.base.saving import touch
 from jingwei.desk.jobs import queue
@@ -222,7 +222,7 @@ def _write_messages(batch, chosen, values, not_before):
 
 
 def _seal(name, texts):
-    return provider().encrypt(SmsMessage._meta.get_field(name).sealing, texts)
+    return seal(SmsMessage._meta.get_field(name).sealing, texts)
 
 
 @transaction.atomic

@@ -15,6 +15,7 @@ from jingwei.base import audit, codes
 from jingwei.base.access import platform_actor
 from jingwei.base.copying import copy_into
 from jingwei.base.crypto import mac_numbers
+from jingwei.base.fields import reseal
 from jingwei.base.merging import ARRAY, ZONE, as_array, as_stored
 from jingwei.base.parameters import Parameter
 from jingwei.base.partitions import ensure_months, months_of
@@ -75,7 +76,7 @@ def store_scans(actor, rows: pl.DataFrame, at) -> int:
 
 
 def sealed(rows: pl.DataFrame) -> pl.DataFrame:
-    """Scans as `store_sealed` keeps them, with their digests; the database is not asked."""
+    """Scans as `store_sealed` keeps them, with their digests; this may be done long before."""
     texts = [rows[name].cast(pl.String).fill_null("") for name in COLUMNS]
     rows_as_text = pl.select(pl.concat_str(texts, separator="\x1f")).to_series()
     digests = mac_numbers("scans.row", [text.encode() for text in rows_as_text], bits=64)
@@ -91,6 +92,7 @@ def store_sealed(actor, scans: pl.DataFrame, at) -> int:
     scans = scans.unique(KEY, keep="first", maintain_order=True)
     with connection.cursor() as cursor:
         _alone(cursor)
+        scans = scans.with_columns(_as_stored_now(scans, name) for name in ("number", "phone"))
         days = scans.select("venue_code", day=pl.col("collected_at").dt.convert_time_zone(ZONE).dt.date())
         for month in days["day"].dt.truncate("1mo").unique():
             ensure_months(TABLE, month, month)
@@ -102,6 +104,12 @@ def store_sealed(actor, scans: pl.DataFrame, at) -> int:
         counts = days.group_by("venue_code", "day").len().sort("venue_code", "day")
         cursor.execute(COUNT, [as_array(column) for column in counts])
     return len(scans)
+
+
+def _as_stored_now(scans, name):
+    """A sealed column, whose values a rotation of the keys may have moved since."""
+    stored = reseal(Scan._meta.get_field(name).sealing, scans[name].to_list())
+    return pl.Series(name, stored, dtype=pl.Binary)
 
 
 def _known(cursor, scans):
