@@ -5,7 +5,7 @@ from functools import cache
 from jingwei.base import loading, replica
 from jingwei.base.resource import Page, Resource, System
 from jingwei.base.sheets import Sheet, sheet_of
-from jingwei.desk import boundaries, files, job_pages, jobs, unmasking
+from jingwei.desk import attachments, boundaries, files, job_pages, jobs, unmasking
 from jingwei.directory import menus, oa_actions
 from jingwei.directory import pages as directory_pages
 from jingwei.directory import parameters as directory_parameters
@@ -94,6 +94,7 @@ PARAMETERS = [
     exchange_queries.INTERVAL,
     exchange_sources.TIMEOUT,
     *loading.PARAMETERS,
+    *attachments.PARAMETERS,
     *files.PARAMETERS,
     *jobs.PARAMETERS,
     *unmasking.PARAMETERS,

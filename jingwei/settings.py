@@ -12,6 +12,10 @@ Environment:
                         another medium
     JINGWEI_CRYPTO      class of the crypto provider (default jingwei.base.crypto.SoftwareProvider)
     JINGWEI_SECRET_KEY  Django's signing key (default: made once in JINGWEI_HOME/secret-key)
+    JINGWEI_STORAGE     where attachments lie: a folder, the same for all machines (default
+                        JINGWEI_HOME/attachments), or s3://bucket/prefix?endpoint=https://host&region=name
+    JINGWEI_VIRUS_SCAN  a clamd that sees every attachment first: tcp://host:3310 or unix:/path
+                        (default: none does)
     JINGWEI_HOSTS       names under which the site is reached, separated by commas
     JINGWEI_SMS         SMS gateway: outbox (default, nothing leaves), http or cmpp
     JINGWEI_SMS_URL     its address: https://account@host/path, or
@@ -186,6 +190,16 @@ TEMPLATES = [
 # Uploads hold personal data: they stay in memory and never reach a temporary file in clear (P-4.1).
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 FILE_UPLOAD_MAX_MEMORY_SIZE = 64 * 2**20
+
+# Attachments of records
+JINGWEI_STORAGE = os.environ.get("JINGWEI_STORAGE") or str(JINGWEI_HOME / "attachments")
+if not JINGWEI_STORAGE.startswith("/") and not re.match(r"s3://[^/?]+", JINGWEI_STORAGE):
+    raise ImproperlyConfigured(
+        "环境变量 JINGWEI_STORAGE 应为绝对路径，或 s3://存储桶/前缀?endpoint=https://主机 这样的地址。"
+    )
+JINGWEI_VIRUS_SCAN = os.environ.get("JINGWEI_VIRUS_SCAN", "")
+if JINGWEI_VIRUS_SCAN and not re.match(r"tcp://[^/]+$|unix:/", JINGWEI_VIRUS_SCAN):
+    raise ImproperlyConfigured("环境变量 JINGWEI_VIRUS_SCAN 应为 tcp://主机:3310 或 unix:/套接字路径。")
 
 STATIC_URL = "/static/"
 STATIC_ROOT = JINGWEI_HOME / "static"

@@ -71,6 +71,7 @@ def addresses(keys):
                 "<str:pk>": [keys.get(name, "1")],
                 "<int:pk>": [keys.get(name, "1")],
                 "<uuid:pk>": [NO_FILE],
+                "<int:attachment>": ["1"],
             }
             parts = re.split("(<[^>]*>)", route)
             for chosen in itertools.product(*(values[part] if "<" in part else [part] for part in parts)):

@@ -226,6 +226,7 @@ class Resource:
     figures: Sequence[Figure] = ()
     verbs: Sequence[Verb] = ()
     tools: Sequence[Tool] = ()
+    attachments: Any = None  # the table of the rows' attachments, a base.attachments.Attachment
     panels: Sequence[Panel] = ()
     moments: Sequence[Moment] = ()
     related: Sequence[str] = ()  # select_related
@@ -262,12 +263,17 @@ class Resource:
         return {}
 
     def permissions(self) -> list[str]:
-        """Every permission of this resource, `clear` (查看明文) included where it has personal columns."""
+        """Every permission of this resource.
+
+        `clear` (查看明文) is one where it has personal columns, `attach` (管理附件) where it has attachments.
+        """
         from jingwei.base.fields import personal_fields
 
         named = [*self.actions, *(verb.name for verb in self.verbs)]
         if personal_fields(self.model):
             named.append("clear")
+        if self.attachments:
+            named.append("attach")
         return [f"{self.name}.{action}" for action in named]
 
     def verb(self, name) -> Verb | None:
@@ -322,4 +328,5 @@ ACTION_LABELS = {
     "export": "导出",
     "clear": "查看明文",
     "grant": "授权",
+    "attach": "管理附件",
 }

@@ -37,6 +37,8 @@ def problems(resource):
     yield from _verbs(resource)
     if resource.model.scope == Scope():
         yield "desk.E002", "模型没有声明 scope：谁能看到哪些行（P-1.10）"
+    if (kind := resource.attachments) and kind._meta.get_field("record").related_model is not resource.model:
+        yield "desk.E009", f"附件表“{kind.__name__}”的 record 指向的不是这个模型"
     for field in personal_fields(resource.model):
         if not (field.purpose and field.basis and field.keep):
             yield "desk.E003", f"个人信息“{field.name}”没有写明目的、依据和保存期限（SEC-17）"

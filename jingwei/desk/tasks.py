@@ -10,7 +10,7 @@ from procrastinate.contrib.django import app
 
 from jingwei.base.access import platform_actor
 from jingwei.base.models import Job
-from jingwei.desk import exports, files, imports, jobs, verbs
+from jingwei.desk import attachments, exports, files, imports, jobs, verbs
 from jingwei.directory import actions, oa_actions
 
 
@@ -81,6 +81,8 @@ def run_scheduled(timestamp, *, kind):
 
 
 schedule("clean-files", "清理过期文件", files.clean_up, "10 * * * *")
+schedule("clean-attachments", "清除附件残留", attachments.clean_up, "*/10 * * * *", attachments.any_strays)
+schedule("scan-attachments", "附件查毒", attachments.scan_waiting, "*/5 * * * *", attachments.any_waiting)
 schedule("clean-loads", "清理导入记录", imports.clean_up, "15 19 * * *")
 schedule("clean-jobs", "清理任务记录", jobs.clean_up, "20 19 * * *")
 schedule("close-unused", "停用长期未登录的账号", actions.close_unused, "30 17 * * *")

@@ -4,7 +4,19 @@ from django.urls import path, register_converter
 
 from jingwei import menu
 from jingwei.base import replica
-from jingwei.desk import editing, exports, files, home, imports, job_pages, printing, unmasking, verbs, views
+from jingwei.desk import (
+    attachment_pages,
+    editing,
+    exports,
+    files,
+    home,
+    imports,
+    job_pages,
+    printing,
+    unmasking,
+    verbs,
+    views,
+)
 from jingwei.desk.guard import for_everyone, guarded
 
 
@@ -82,4 +94,15 @@ urlpatterns = [
     path("<resource:resource>/<str:pk>/delete/", guarded(editing.delete_row), name="delete"),
     path("<resource:resource>/<str:pk>/printed/", guarded(printing.print_row), name="print-row"),
     path("<resource:resource>/<str:pk>/unmask/", guarded(unmasking.unmask), name="unmask"),
+    path("<resource:resource>/<str:pk>/attachments/", guarded(attachment_pages.card), name="attachments"),
+    *(
+        path(f"<resource:resource>/<str:pk>/attachments/<int:attachment>/{route}", guarded(view), name=name)
+        for route, view, name in [
+            ("", attachment_pages.download, "attachment"),
+            ("small/", attachment_pages.small, "attachment-small"),
+            ("large/", attachment_pages.large, "attachment-large"),
+            ("caption/", attachment_pages.describe, "attachment-caption"),
+            ("delete/", attachment_pages.delete, "attachment-delete"),
+        ]
+    ),
 ]

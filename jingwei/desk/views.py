@@ -9,6 +9,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from jingwei.base.fields import personal_fields
 from jingwei.base.models import ListSetting
+from jingwei.desk.attachment_pages import card_of
 from jingwei.desk.columns import columns_of, field_at
 from jingwei.desk.guard import is_fragment, permitted, require, row_or_404
 from jingwei.desk.history import history_of
@@ -209,6 +210,7 @@ def record_page(request, resource, row, *, clear=False, template="desk/show.html
         "panels": panels_of(request.actor, resource, row),
         "timeline": timeline_of(request.actor, resource, row),
         "history": history_of(resource, row),
+        "card": card_of(request, resource, row),
         "verbs": [verb for verb in resource.verbs if verb.name in may and verb.offered(row)],
         "may": may,
         "clear": clear,

@@ -200,11 +200,11 @@ def _manager(resource, action):
 # Public places are the operating unit's and the regulators' alone (KP-1.5, KP-2.2, KP-3.4).
 # What regulators may:
 REGULATES = {
-    "thresholds": {"view", "change", "export"},
+    "thresholds": {"view", "change", "export", "attach"},
     "threshold-history": {"view", "export"},
     "scan-query": {"view", "export"},
     "scan-statistics": {"view", "export"},
-    "alerts": {"view", "export", "receive"},
+    "alerts": {"view", "export", "receive", "attach"},
     "withdrawn-alerts": {"view", "export"},
     "contact-searches": {"view", "add", "delete", "export"},
     "contacts": {"view", "export"},

@@ -127,7 +127,7 @@ def _picture(picture, most_pixels, keep_shot):
         )
     written, extension, media_type = _WRITTEN[picture.format]
     try:
-        exif, shot = _shooting(picture) if keep_shot else (Image.Exif(), "")
+        exif, shot = _shooting(picture) if keep_shot else (b"", "")
         whole = ImageOps.exif_transpose(picture)
         clear = whole.mode in ("RGBA", "LA", "PA") or "transparency" in whole.info
         whole = whole.convert("RGBA" if clear and written != "JPEG" else "RGB")
@@ -159,7 +159,7 @@ _POSITION = (_PLACE.GPSLatitudeRef, _PLACE.GPSLatitude, _PLACE.GPSLongitudeRef, 
 
 
 def _shooting(picture):
-    """(Exif with time, device and position alone, the same in words)."""
+    """(Exif with time, device and position alone, the same in words), empty where there is none of them."""
     old, new, told = picture.getexif(), Image.Exif(), []
     at = _text(old.get_ifd(ExifTags.IFD.Exif).get(_BASE.DateTimeOriginal))
     if re.fullmatch(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d", at):
@@ -176,7 +176,7 @@ def _shooting(picture):
             f"{'南纬' if north == 'S' else '北纬'}{_degrees(latitude):.5f}°，"
             f"{'西经' if east == 'W' else '东经'}{_degrees(longitude):.5f}°"
         )
-    return new, "，".join(told)
+    return new.tobytes() if told else b"", "，".join(told)
 
 
 def _text(value):

@@ -10,6 +10,7 @@ from django.db import models
 from django.utils import timezone
 
 from jingwei.base.access import Rows, Scope
+from jingwei.base.attachments import Attachment
 from jingwei.base.codes import CodeField
 from jingwei.base.columns import RESIDENT_ID
 from jingwei.base.fields import GramsField, SealedField, places
@@ -512,6 +513,17 @@ class UnregisteredDose(models.Model):
 
     def __str__(self):
         return f"{self.unregistered} 第{self.dose}针"
+
+
+class PersonAttachment(Attachment):
+    """A document of a person, or a picture."""
+
+    record = models.ForeignKey(Person, models.CASCADE, verbose_name="人员", related_name="attachments")
+
+    scope = Scope(region="record__region__code")
+
+    class Meta(Attachment.Meta):
+        verbose_name = "人员附件"
 
 
 class EmergencyAccess(models.Model):

@@ -28,7 +28,16 @@ from jingwei.base.resource import (
 from jingwei.directory.models import Region as RegionRow
 from jingwei.messages.queries import SEND
 from jingwei.people import actions, duplicates, merges, registering, review, statistics
-from jingwei.people.models import LATEST, Dose, DuplicatePair, Merge, Person, Transfer, Unregistered
+from jingwei.people.models import (
+    LATEST,
+    Dose,
+    DuplicatePair,
+    Merge,
+    Person,
+    PersonAttachment,
+    Transfer,
+    Unregistered,
+)
 from jingwei.people.queries import CONDITIONS, aged, household_of, place
 from jingwei.people.sheets import RosterSheet, VaccinationSheet
 
@@ -91,6 +100,7 @@ class PersonResource(Resource):
     label = "人员信息"
     icon = "users"
     model = Person
+    attachments = PersonAttachment
     people = ["pk"]
     sheet = RosterSheet
     fields = [

@@ -7,6 +7,7 @@ import polars as pl
 from django.utils import timezone
 
 from jingwei.base.access import platform_actor
+from jingwei.base.attachments import sample_of
 from jingwei.base.columns import Context
 from jingwei.base.sheets import clean_row
 from jingwei.kit.idcard import check_digits
@@ -18,6 +19,7 @@ from jingwei.people.models import (
     Merge,
     Person,
     PersonAlias,
+    PersonAttachment,
     Transfer,
     Unregistered,
 )
@@ -116,8 +118,13 @@ def emergency_access() -> EmergencyAccess:
     )
 
 
+def attachment() -> PersonAttachment:
+    return sample_of(PersonAttachment, person())
+
+
 SAMPLES = {
     Person: person,
+    PersonAttachment: attachment,
     Dose: dose,
     Transfer: transfer,
     PersonAlias: alias,

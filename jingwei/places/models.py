@@ -8,6 +8,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from jingwei.base.access import Scope
+from jingwei.base.attachments import Attachment
 from jingwei.base.codes import CodeField
 from jingwei.base.fields import SealedField
 from jingwei.base.models import Record
@@ -151,6 +152,17 @@ class VenueThreshold(Record):
 
     def __str__(self):
         return f"{self.venue} {self.from_day}"
+
+
+class VenueAttachment(Attachment):
+    """What a venue looks like, what was put right there."""
+
+    record = models.ForeignKey(Venue, models.CASCADE, verbose_name="公共场所", related_name="attachments")
+
+    scope = Scope(organisation="record__regulator__path")
+
+    class Meta(Attachment.Meta):
+        verbose_name = "场所附件"
 
 
 class VenueDay(models.Model):

@@ -21,7 +21,7 @@ from jingwei.base.resource import (
 )
 from jingwei.places import actions, pages
 from jingwei.places.forms import latitude_field, longitude_field
-from jingwei.places.models import Venue, VenueThreshold
+from jingwei.places.models import Venue, VenueAttachment, VenueThreshold
 from jingwei.places.posters import MOST_POSTERS, print_posters
 from jingwei.places.sheets import ThresholdSheet, VenueSheet
 
@@ -51,6 +51,7 @@ class VenueResource(Resource):
     label = "场所信息"
     icon = "building-store"
     model = Venue
+    attachments = VenueAttachment
     sheet = VenueSheet
     fields = [*OF_THE_VENUE, *PLACE_ON_EARTH, *OF_THE_REGULATOR]
     form_fields = {"longitude": longitude_field, "latitude": latitude_field}
@@ -112,6 +113,7 @@ class ThresholdResource(Resource):
     label = "场所人流量阈值"
     icon = "adjustments"
     model = Venue
+    attachments = VenueAttachment
     actions = ("view", "change", "export")
     fields = THRESHOLD
     readonly = [*OF_THE_VENUE, *OF_THE_REGULATOR]

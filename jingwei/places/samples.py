@@ -2,8 +2,9 @@
 
 from itertools import count
 
+from jingwei.base.attachments import sample_of
 from jingwei.directory.models import Organisation
-from jingwei.places.models import Venue, VenueThreshold
+from jingwei.places.models import Venue, VenueAttachment, VenueThreshold
 
 REGULATOR = "区市场监督管理局"
 _numbers = count(1)
@@ -32,4 +33,8 @@ def threshold(**values) -> VenueThreshold:
     return VenueThreshold.objects.create(venue=venue(), low=4, high=10, from_day="2026-10-11", **values)
 
 
-SAMPLES = {Venue: venue, VenueThreshold: threshold}
+def attachment() -> VenueAttachment:
+    return sample_of(VenueAttachment, venue())
+
+
+SAMPLES = {Venue: venue, VenueAttachment: attachment, VenueThreshold: threshold}

@@ -11,6 +11,7 @@ from django.db.models import F, Func, Q, Value
 from django.utils import timezone
 
 from jingwei.base.access import NO_ROWS, NO_SCOPE, Rows, Scope
+from jingwei.base.attachments import Attachment
 from jingwei.base.fields import SealedField
 from jingwei.base.models import Record
 from jingwei.directory.models import Organisation
@@ -172,6 +173,17 @@ class Alert(Record):
     def period(self) -> str:
         """预警时间段."""
         return f"{self.first_day}至{self.last_day}"
+
+
+class AlertAttachment(Attachment):
+    """What was done about an alert."""
+
+    record = models.ForeignKey(Alert, models.CASCADE, verbose_name="扫码预警", related_name="attachments")
+
+    scope = Scope(organisation="record__venue__regulator__path")
+
+    class Meta(Attachment.Meta):
+        verbose_name = "预警附件"
 
 
 class Evaluation(models.Model):

@@ -22,7 +22,7 @@ from jingwei.places.models import Venue
 from jingwei.places.queries import with_scans
 from jingwei.scans import footfall, pages, tracing
 from jingwei.scans.actions import receive_alert
-from jingwei.scans.models import Alert, Scan
+from jingwei.scans.models import Alert, AlertAttachment, Scan
 from jingwei.scans.sheets import ScanSheet
 
 SOURCE = [
@@ -155,6 +155,7 @@ class AlertResource(Resource):
     label = "扫码预警"
     icon = "bell"
     model = Alert
+    attachments = AlertAttachment
     actions = ("view", "export")
     readonly = ["reason", "raised_at", "received_at", "receiver", "outdated"]
     internal = ["venue", "first_day", "last_day", "withdrawn_at"]
@@ -207,6 +208,7 @@ class WithdrawnAlertResource(Resource):
     label = "已撤回的扫码预警"
     icon = "rotate"
     model = Alert
+    attachments = AlertAttachment
     actions = ("view", "export")
     readonly = ["reason", "raised_at", "withdrawn_at"]
     internal = ["venue", "first_day", "last_day", "received_at", "receiver", "outdated"]

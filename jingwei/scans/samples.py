@@ -7,11 +7,13 @@ import polars as pl
 from django.utils import timezone
 
 from jingwei.base.access import EVERYTHING, platform_actor
+from jingwei.base.attachments import sample_of
 from jingwei.places.samples import venue
 from jingwei.scans.actions import COLUMNS, store_scans
 from jingwei.scans.models import (
     LOW,
     Alert,
+    AlertAttachment,
     Contact,
     ContactSearch,
     Scan,
@@ -55,6 +57,10 @@ def alert(**values) -> Alert:
     first = date(2026, 10, 24)
     made = {"reason": LOW, "first_day": first, "last_day": first + timedelta(days=6)}
     return Alert.objects.create(**{"venue": venue(), **made, **values})
+
+
+def attachment() -> AlertAttachment:
+    return sample_of(AlertAttachment, alert())
 
 
 def withdrawn_alert() -> Alert:
@@ -119,6 +125,7 @@ def suggested_threshold(**values) -> SuggestedThreshold:
 SAMPLES = {
     Scan: scan,
     Alert: alert,
+    AlertAttachment: attachment,
     "withdrawn-alerts": withdrawn_alert,
     ContactSearch: contact_search,
     Contact: contact,

@@ -1,4 +1,5 @@
 // Every behaviour of the desk's pages. Each module works on data- attributes, wherever these come from.
+import "./attachments.js";
 import "./back.js";
 import "./badges.js";
 import "./dialog.js";
