@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from jingwei.base import loading, replica
+from jingwei.base import chain, loading, replica
 from jingwei.base.resource import Page, Resource, System
 from jingwei.base.sheets import Sheet, sheet_of
 from jingwei.desk import attachments, boundaries, files, job_pages, jobs, unmasking
@@ -16,6 +16,7 @@ from jingwei.exchange import sources as exchange_sources
 from jingwei.messages import actions as messages_actions
 from jingwei.messages import pages as messages_pages
 from jingwei.messages import resources as messages
+from jingwei.oversight import alarms
 from jingwei.oversight import pages as oversight_pages
 from jingwei.oversight import resources as oversight
 from jingwei.people import emergency, emergency_desk
@@ -98,6 +99,8 @@ PARAMETERS = [
     *files.PARAMETERS,
     *jobs.PARAMETERS,
     *unmasking.PARAMETERS,
+    *chain.PARAMETERS,
+    *alarms.PARAMETERS,
     *replica.PARAMETERS,
     *health.PARAMETERS,
 ]

@@ -38,7 +38,7 @@ ADMINISTRATORS = {
         "locks",
         "emergency-reviews",
     },
-    AUDIT: {"logs", "signins"},
+    AUDIT: {"alarms", "logs", "signins"},
 }
 # What other roles may hold of them as well; everything else makes the role an administrator's.
 ORDINARY = {

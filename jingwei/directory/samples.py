@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from jingwei.base import audit
 from jingwei.base.access import Actor
-from jingwei.base.models import Code, ErrorEntry, LogEntry
+from jingwei.base.models import Alarm, Code, ErrorEntry, LogEntry
 from jingwei.directory.models import (
     Appointment,
     Department,
@@ -99,6 +99,13 @@ def log_entry() -> LogEntry:
     return audit.record(Actor(name="林样例", region=VILLAGE), "查看", label="样例")
 
 
+def alarm() -> Alarm:
+    now = timezone.now()
+    return Alarm.objects.create(
+        kind="大量导出", subject=f"sample{next(_numbers)}", said="样例", number=1, first_at=now, last_at=now
+    )
+
+
 def sign_in() -> SignIn:
     held = operator()
     return SignIn.objects.create(login=held.login, operator=held, address="192.0.2.1", succeeded=True)
@@ -147,6 +154,7 @@ SAMPLES = {
     Registration: registration,
     Code: code,
     LogEntry: log_entry,
+    Alarm: alarm,
     SignIn: sign_in,
     Session: session,
     Guard: guard,

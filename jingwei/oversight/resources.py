@@ -1,9 +1,26 @@
 """What the security and the audit administrator see in lists (P-3, SEC-8)."""
 
+from django import forms
 from django.db.models import Q
 
-from jingwei.base.models import ErrorEntry, LogEntry
-from jingwei.base.resource import Between, Choice, Column, Contains, Exact, Figure, Resource, Tab
+from jingwei.base.models import Alarm, ErrorEntry, LogEntry
+from jingwei.base.resource import (
+    Between,
+    Choice,
+    Column,
+    Contains,
+    Exact,
+    Figure,
+    Panel,
+    Region,
+    Resource,
+    Tab,
+    Tool,
+    Verb,
+    Where,
+)
+from jingwei.oversight import alarms
+from jingwei.oversight.queries import LOOKS, looks_at
 
 
 def _changes(entry):
@@ -27,6 +44,7 @@ class LogResource(Resource):
     icon = "clipboard-list"
     model = LogEntry
     actions = ["view", "export"]
+    reasoned = True
     readonly = [
         *("at", "actor", "login", "organisation", "act", "resource", "object_id", "label", "detail"),
         *("result", "reason", "address", "device", "request_id"),
@@ -54,6 +72,11 @@ class LogResource(Resource):
         Tab("拒绝和失败", ~Q(result="成功")),
         Tab("查看明文", Q(act="查看明文")),
         Tab("导出", Q(act="导出")),
+        Tab("登录", Q(act__in=("登录", "退出", "锁定", "解锁"))),
+    ]
+    tools = [
+        Tool("谁看过某人", "eye", "who-looked", "logs.looks"),
+        Tool("日志校验", "shield-check", "log-chain", "logs.verify"),
     ]
     filters = [
         Between("at"),
@@ -65,6 +88,66 @@ class LogResource(Resource):
         Exact("address"),
     ]
     empty = "没有符合条件的日志。"
+
+
+class AlarmResource(Resource):
+    """SEC-19."""
+
+    name = "alarms"
+    label = "安全告警"
+    icon = "bell"
+    model = Alarm
+    actions = ["view", "export"]
+    readonly = [
+        *("kind", "subject", "said", "number", "first_at", "last_at"),
+        *("handled_at", "handled_by", "note"),
+    ]
+    columns = ["last_at", "kind", "subject", "said", "number", "handled_by", "handled_at", "note"]
+    hidden = ["handled_at"]
+    link = "subject"
+    order = ["-last_at", "-pk"]
+    search = ["subject", "said"]
+    search_hint = "登录名、地址、说明"
+    tabs = [Tab("未处理", Q(handled_at=None)), Tab("已处理", ~Q(handled_at=None))]
+    figures = [Figure("未处理的安全告警", "tab=0", waits=True, urgent=True)]
+    filters = [
+        Where("kind", "类别", {kind: (kind, lambda today, kind=kind: Q(kind=kind)) for kind in alarms.KINDS}),
+        Between("last_at"),
+    ]
+    verbs = [
+        Verb(
+            "handle",
+            "处理",
+            alarms.handle,
+            form={"note": forms.CharField(label="处理意见", max_length=200)},
+            offered=lambda alarm: alarm.handled_at is None,
+            note="核实后写明情况和处理结果；同一对象以后再发生，会产生新的告警。",
+        )
+    ]
+    empty = "没有告警。频繁被拒、大量导出、非工作时间看明文、日志或程序被改动等情况会在这里出现。"
+
+
+class LookResource(Resource):
+    """The looks of a territory's own operators, and on a person's page all looks at that person (P-3.4)."""
+
+    name = "looks"
+    label = "查看记录"
+    icon = "eye"
+    model = LogEntry
+    actions = ["view", "export"]
+    reasoned = True
+    readonly = LogResource.readonly
+    columns = ["at", "actor", "organisation", "act", LogResource.columns[5], "label", "reason", "address"]
+    order = ["-pk"]
+    search = ["actor", "login", "label"]
+    search_hint = "操作员、登录名、对象"
+    filters = [Region("region", "操作员辖区"), Between("at"), Exact("login"), Exact("act"), Exact("resource")]
+    panels = [Panel("people", "谁看过", looks_at, ["at", "actor", "organisation", "act", "label", "reason"])]
+    has_page = False
+    empty = "没有查看记录。打开、导出、打印个人信息或查看明文后，这里会出现。"
+
+    def rows(self, actor, action="view"):
+        return super().rows(actor, action).filter(act__in=LOOKS, result="成功")
 
 
 class ErrorResource(Resource):
@@ -84,4 +167,4 @@ class ErrorResource(Resource):
     empty = "没有错误记录。"
 
 
-RESOURCES = [LogResource(), ErrorResource()]
+RESOURCES = [AlarmResource(), LogResource(), LookResource(), ErrorResource()]

@@ -1,0 +1,20 @@
+"""The timetable of oversight."""
+
+from procrastinate.contrib.django import app
+
+from jingwei.base import chain
+from jingwei.desk.tasks import schedule
+from jingwei.oversight import alarms, verifying
+
+# In China at 00:20, when all rows of yesterday are sealed; at 03:30 and 03:40.
+schedule("copy-log", "保存操作日志副本", verifying.copy_job, "20 16 * * *")
+schedule(verifying.JOB, verifying.LABEL, verifying.verify_job, "30 19 * * *")
+schedule("drop-log", "清理过期的操作日志", verifying.drop_job, "40 19 * * *")
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="oversight.seal_log", queueing_lock="oversight.seal_log")
+def seal_log(timestamp):
+    """Seal the rows of the last minute, and raise the alarms they give reason for."""
+    chain.seal()
+    alarms.watch()
