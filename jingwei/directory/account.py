@@ -11,16 +11,16 @@ from django import forms
 from django.contrib import auth, messages
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ValidationError
+from django.db.models import OuterRef, Subquery
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
-from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from jingwei.base import audit
-from jingwei.directory import captchas, factors, parameters, providers, signing_in
+from jingwei.directory import captchas, factors, parameters, signing_in, wechat
 from jingwei.directory.actions import ask_for_account
 from jingwei.directory.middleware import begin_session, origin
 from jingwei.directory.models import Operator, Organisation, Provider, Registration, Session, SignIn
@@ -30,7 +30,7 @@ from jingwei.kit.devices import device_in_words
 from jingwei.kit.phone import clean_phones
 
 
-def _password(label, autocomplete):
+def password_field(label, autocomplete):
     widget = forms.PasswordInput({"autocomplete": autocomplete})
     return forms.CharField(label=label, max_length=128, strip=False, widget=widget)
 
@@ -74,16 +74,16 @@ class SignInForm(forms.Form):
         max_length=80,
         widget=forms.TextInput({"autocomplete": "username", "autocapitalize": "none", "autofocus": True}),
     )
-    password = _password("口令", "current-password")
+    password = password_field("口令", "current-password")
     captcha = CaptchaField()
 
 
 class PasswordForm(forms.Form):
     """The old password and twice the new one."""
 
-    old = _password("原口令", "current-password")
-    new = _password("新口令", "new-password")
-    again = _password("再输一次新口令", "new-password")
+    old = password_field("原口令", "current-password")
+    new = password_field("新口令", "new-password")
+    again = password_field("再输一次新口令", "new-password")
 
     def clean(self):
         values = super().clean()
@@ -124,8 +124,8 @@ class RegistrationForm(forms.ModelForm):
 
     phone = forms.CharField(label="联系电话", max_length=20, widget=forms.TextInput({"inputmode": "tel"}))
     organisation = OfficeChoices(label="所属村社区或单位")
-    password = _password("口令", "new-password")
-    again = _password("再输一次口令", "new-password")
+    password = password_field("口令", "new-password")
+    again = password_field("再输一次口令", "new-password")
     captcha = CaptchaField()
 
     class Meta:
@@ -157,15 +157,15 @@ def in_turn(view):
     """A view whose forms are looked at one by one; who comes when too many wait is sent away at once."""
 
     @wraps(view)
-    def taking_turns(request):
+    def taking_turns(request, **kwargs):
         if request.method != "POST":
-            return view(request)
+            return view(request, **kwargs)
         if not _room.acquire(blocking=False):
             return HttpResponse(_crowded(), status=429, headers={"Retry-After": "5"})
         try:
             with _work:
                 began = time.perf_counter()
-                response = view(request)
+                response = view(request, **kwargs)
                 if response.status_code == HTTPStatus.OK:
                     # Refused. The next waits as long as this one took: guesses get half a processor at most.
                     time.sleep(time.perf_counter() - began)
@@ -206,7 +206,7 @@ def register(request):
 @in_turn
 def sign_in(request):
     """The way in. A session that was open under the same cookie begins anew (SEC-3)."""
-    following = _following(request)
+    following = following_of(request)
     if request.method == "GET" and request.user.is_authenticated:
         return redirect(following)
     form = _sent(SignInForm, request)
@@ -216,43 +216,17 @@ def sign_in(request):
         except ValidationError as error:
             form.add_error(None, error)
         else:
-            return _go_on(request, operator, following)
+            return go_on(request, operator, following)
     locked = any(error.code == signing_in.LOCKED for error in form.non_field_errors().as_data())
     if locked or not signing_in.asks_captcha(request.POST.get("login", ""), origin(request)["address"]):
         del form.fields["captcha"]
     context = {"form": form, "next": following, "signed_out": "out" in request.GET}
-    context["providers"] = Provider.objects.filter(enabled=True)
+    offered = Provider.objects.filter(enabled=True)
+    context["providers"] = offered if wechat.is_within(request) else offered.exclude(kind=Provider.WECHAT)
     return render(request, "directory/sign_in.html", context)
 
 
-@login_not_required
-@never_cache
-def sign_in_elsewhere(request, pk):
-    """Send to another system's sign-in page (P-2.4)."""
-    provider = get_object_or_404(Provider, pk=pk, enabled=True)
-    request.session["elsewhere"] = _following(request)
-    try:
-        return providers.send(request, provider, request.build_absolute_uri(reverse("back", args=[pk])))
-    except ValidationError as error:
-        messages.error(request, error.messages[0])
-        return redirect("sign-in")
-
-
-@login_not_required
-@never_cache
-def back_from_elsewhere(request, pk):
-    """Let in who comes back from another system, as far as the account here allows."""
-    provider = get_object_or_404(Provider, pk=pk, enabled=True)
-    try:
-        external_id = providers.who_came_back(request, provider, origin(request))
-        operator = signing_in.sign_in_from(provider, external_id, **origin(request))
-    except ValidationError as error:
-        messages.error(request, error.messages[0])
-        return redirect("sign-in")
-    return _go_on(request, operator, request.session.get("elsewhere", "/"))
-
-
-def _go_on(request, operator, following):
+def go_on(request, operator, following):
     """Open a session, or ask for the second factor first. What the session held before is gone (SEC-3)."""
     request.session.flush()
     if not operator.second_factor_since:
@@ -298,7 +272,7 @@ def sign_in_code(request):
     return render(request, "directory/sign_in_code.html", {"form": form})
 
 
-def _following(request):
+def following_of(request):
     address = request.POST.get("next") or request.GET.get("next") or "/"
     return (
         address
@@ -365,6 +339,10 @@ def account(request):
         "tries": [(row, device_in_words(row.device)) for row in tries],
         "password_days": parameters.PASSWORD_DAYS.value(),
         "required": factors.is_required(operator),
+        "wechats": Provider.objects.filter(kind=Provider.WECHAT, enabled=True).annotate(
+            bound_at=Subquery(operator.bindings.filter(provider=OuterRef("pk")).values("at"))
+        ),
+        "in_wechat": wechat.is_within(request),
     }
     return render(request, "directory/account.html", context)
 

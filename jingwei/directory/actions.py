@@ -147,7 +147,10 @@ def unlock_operator(actor, operator: Operator):
 
 @transaction.atomic
 def reset_password(actor, operator: Operator) -> str:
-    """Give an account a new random password, told once and to be changed at the first sign-in (P-1.4)."""
+    """Give an account a new random password, told once and to be changed at the first sign-in (P-1.4).
+
+    What else stood in for the old one goes with it.
+    """
     if operator.pk == actor.operator_id:
         raise ValidationError("自己的口令请在“修改口令”页面修改")
     _require_above(actor, operator)
@@ -157,6 +160,7 @@ def reset_password(actor, operator: Operator) -> str:
         Operator.objects.select_for_update().get(pk=operator.pk), password, must_change=True
     )
     signing_in.unlock(operator)
+    operator.bindings.all().delete()
     audit.record(actor, "重置口令", operator, resource="operators")
     return (
         f"{operator.name}（登录名 {operator.login}）的新口令是 {password}　只显示这一次，首次登录时须修改。"

@@ -59,14 +59,26 @@ def sign_in_from(provider: Provider, external_id: str, **where) -> Operator:
 
     Nobody gets an account or a right that way: it only stands in for the password.
     """
-    known = Operator.objects.select_related("organisation", "factor").exclude(external_id="")
-    operator = known.filter(external_id=external_id).first() if external_id.isprintable() else None
+    operator = _known_by(provider, external_id)
+    if operator is None and provider.kind == Provider.WECHAT:
+        refusal = "这个微信还没有绑定账号。请用登录名和口令登录，再在“账号与安全”中绑定"
+        raise refuse(str(provider), None, refusal, "没有绑定的账号", where)
     if operator is None:
         key = f"{provider}：{external_id}"[:80]
         refusal = f"您在“{provider}”的编号还没有对应到本平台的账号，请联系管理员"
         raise refuse(key, None, refusal, "没有对应的账号", where)
     _admit(operator, where, reason=str(provider))
     return operator
+
+
+def _known_by(provider, external_id):
+    """The operator with the external id, or who has bound it to the own account."""
+    known = Operator.objects.select_related("organisation", "factor")
+    if provider.kind == Provider.WECHAT:
+        return known.filter(bindings__provider=provider, bindings__subject=external_id).first()
+    if not external_id or not external_id.isprintable():
+        return None
+    return known.filter(external_id=external_id).first()
 
 
 def _admit(operator, where, reason=""):
@@ -270,14 +282,7 @@ def sign_out(actor: Actor):
 
 def change_own_password(actor: Actor, operator: Operator, *, old: str, new: str):
     """Change one's own password; ValidationError, by field, for a wrong old or a weak new one."""
-    until = _locked_until(f"name {operator.login_key}")
-    if until:
-        raise ValidationError({"old": f"输错次数过多，请在 {timezone.localtime(until):%H:%M} 以后再试"})
-    _count(f"name {operator.login_key}", operator.login_key)
-    if not operator.check_password(old):
-        audit.record(actor, "改密", operator, resource="operators", result="拒绝", reason="原口令不正确")
-        raise ValidationError({"old": "原口令不正确"})
-    unlock(operator)
+    require_own_password(actor, operator, old, field="old", act="改密")
     if new == old:
         raise ValidationError({"new": "新口令不能与原口令相同"})
     try:
@@ -287,6 +292,22 @@ def change_own_password(actor: Actor, operator: Operator, *, old: str, new: str)
     with transaction.atomic():
         passwords.set_password(operator, new, must_change=False)
         audit.record(actor, "改密", operator, resource="operators")
+
+
+def require_own_password(actor: Actor, operator: Operator, password: str, *, field: str, act: str):
+    """ValidationError, by the form's field, unless it is one's own password; wrong ones are counted.
+
+    `act` is what the password is asked for, as the log names it.
+    """
+    key = f"name {operator.login_key}"
+    until = _locked_until(key)
+    if until:
+        raise ValidationError({field: f"输错次数过多，请在 {timezone.localtime(until):%H:%M} 以后再试"})
+    _count(key, operator.login_key)
+    if not operator.check_password(password):
+        audit.record(actor, act, operator, resource="operators", result="拒绝", reason="原口令不正确")
+        raise ValidationError({field: "原口令不正确"})
+    unlock(operator)
 
 
 def require_own_code(actor: Actor, operator: Operator, code: str):

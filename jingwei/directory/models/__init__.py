@@ -21,6 +21,7 @@ from jingwei.directory.models.organisation import (
 )
 from jingwei.directory.models.signing_in import (
     AnsweredCaptcha,
+    Binding,
     Guard,
     Provider,
     SecondFactor,
@@ -31,6 +32,7 @@ from jingwei.directory.models.signing_in import (
 __all__ = [
     "AnsweredCaptcha",
     "Appointment",
+    "Binding",
     "Department",
     "Guard",
     "KnownPermission",

@@ -2,6 +2,7 @@
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.sessions.base_session import AbstractBaseSession
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -26,10 +27,17 @@ class SecondFactor(models.Model):
 
 
 class Provider(Record):
-    """Another system that says who somebody is, by OpenID Connect (P-2.4)."""
+    """Another system that says who somebody is (P-2.4)."""
+
+    OPENID, WECHAT = "OpenID Connect", "微信公众号"
 
     name = models.CharField("名称", max_length=40, unique=True)
-    issuer = models.URLField("签发者地址", max_length=200)
+    kind = models.CharField(
+        "协议", max_length=20, default=OPENID, choices=[(kind, kind) for kind in (OPENID, WECHAT)]
+    )
+    issuer = models.URLField("签发者地址", max_length=200, blank=True)
+    # Of an official account, where requests to WeChat go by way of a gateway; else WeChat's own are asked.
+    page = models.URLField("授权页地址", max_length=200, blank=True)
     client = models.CharField("客户端标识", max_length=120)
     claim = models.CharField("对应外部编号的字段", max_length=60, default="sub")
     secret = SealedField(
@@ -46,6 +54,40 @@ class Provider(Record):
 
     def __str__(self):
         return self.name
+
+    def clean(self):
+        if self.kind == self.OPENID and not self.issuer:
+            raise ValidationError({"issuer": "请填写签发者地址"})
+
+
+class Binding(models.Model):
+    """Whose name at another system stands in for an operator's password, because they said so (P-2.4)."""
+
+    operator = models.ForeignKey(Operator, models.CASCADE, verbose_name="操作员", related_name="bindings")
+    provider = models.ForeignKey(Provider, models.CASCADE, verbose_name="统一认证")
+    subject = SealedField(
+        "openid",
+        kind="text",
+        searchable=True,
+        purpose="以微信登录本人账号",
+        basis="本人绑定",
+        keep="解除绑定、重置口令或删除账号时删除",
+    )
+    at = models.DateTimeField("绑定时间", default=timezone.now)
+
+    objects = Rows.as_manager()
+    scope = Scope(
+        region="operator__organisation__region__code",
+        organisation="operator__organisation__path",
+        owner="operator",
+    )
+
+    class Meta:
+        verbose_name = "微信绑定"
+        constraints = [
+            models.UniqueConstraint(fields=["provider", "subject"], name="one_account_per_subject"),
+            models.UniqueConstraint(fields=["operator", "provider"], name="one_subject_per_account"),
+        ]
 
 
 class Guard(models.Model):

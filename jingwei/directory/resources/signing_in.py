@@ -74,20 +74,33 @@ class LockResource(Resource):
         return super().rows(actor, action).filter(locked_until__gt=Now())
 
 
+def way_back(provider):
+    """What has to be told to the other system: where it may send people back to."""
+    if provider.kind == Provider.WECHAT:
+        return "网页授权域名：本站域名"
+    return f"本站网址/sign-in/back/{provider.pk}/"
+
+
 class ProviderResource(Resource):
     name = "providers"
     label = "统一认证"
     icon = "key"
     model = Provider
     actions = ["view", "add", "change", "delete"]
-    fields = ["name", "issuer", "client", "claim", "enabled"]
+    fields = ["name", "kind", "issuer", "page", "client", "claim", "enabled"]
     columns = [
         "name",
+        "kind",
         "issuer",
         "client",
         "claim",
-        Column("back", "回调地址", lambda provider: f"本站网址/sign-in/back/{provider.pk}/", "", ["pk"]),
+        Column("back", "回调地址", way_back, "", ["pk", "kind"]),
         "enabled",
+    ]
+    sections = [
+        ("统一认证", ["name", "kind", "client", "enabled", "back"]),
+        ("OpenID Connect", ["issuer", "claim"]),
+        ("微信公众号", ["page"]),
     ]
     order = ["name"]
     search = ["name", "issuer"]
@@ -105,7 +118,7 @@ class ProviderResource(Resource):
             note="统一认证系统分配给本平台的客户端密钥，加密保存，不再显示。",
         )
     ]
-    empty = "还没有接入统一认证。新增后，登录页会出现它的按钮；账号按“外部编号”对应。"
+    empty = "还没有接入统一认证。新增后，登录页会出现它的按钮；账号按“外部编号”对应，微信由本人绑定。"
 
 
 class SignInResource(Resource):

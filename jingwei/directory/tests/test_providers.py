@@ -295,8 +295,8 @@ def test_without_the_other_system_one_is_told_and_uses_the_password(provider, st
 
 
 @pytest.mark.req("P-1.8", "P-4.1")
-def test_the_system_administrator_keeps_it_and_nobody_sees_the_secret(provider, sysadmin, secadmin):
-    browser = sysadmin.client
+def test_the_security_administrator_keeps_it_and_nobody_sees_the_secret(provider, sysadmin, secadmin):
+    browser = secadmin.client
     browser.post(
         f"/providers/do/secret/?pk={provider.pk}", {"pk": provider.pk, "confirm": "1", "secret": "S-9"}
     )
@@ -307,4 +307,4 @@ def test_the_system_administrator_keeps_it_and_nobody_sees_the_secret(provider, 
     page = browser.post(f"/providers/{provider.pk}/unmask/", {"reason": "核对"}).content.decode()
     assert "S-9" not in page
     assert LogEntry.objects.filter(act="更换密钥", resource="providers").count() == 1
-    assert secadmin.client.get("/providers/").status_code == 403
+    assert sysadmin.client.get("/providers/").status_code == 403
