@@ -19,6 +19,7 @@ from jingwei.base.fields import reseal
 from jingwei.base.merging import ARRAY, ZONE, as_array, as_stored
 from jingwei.base.parameters import Parameter
 from jingwei.base.partitions import ensure_months, months_of
+from jingwei.base.personal import Gone
 from jingwei.exchange.queries import require_open
 from jingwei.messages.actions import send, system_template
 from jingwei.places.actions import follow_thresholds, settle
@@ -226,6 +227,58 @@ def erase_scans(actor, chosen: Chosen, *, expected: int) -> int:
     audit.record(actor, "批量删除", resource="scans", label=str(chosen), count=number, months=len(months))
     late_data()
     return number
+
+
+SPAN = "collected_at >= %(since)s AND collected_at < %(until)s"
+# What went, in whatever order: the digests of the source rows, added up bit by bit.
+TOLD = f"SELECT count(*), bit_xor(digest) FROM {TABLE} WHERE {SPAN}"
+
+
+@transaction.atomic
+def erase_oldest(before: datetime) -> Gone | None:
+    """Erase the scans of the oldest month, or of the oldest day of the month of `before`, with their counts.
+
+    `before` is a midnight; None when there are no scans before it. A month that goes whole is emptied at
+    once, and goes unfinished for the next night while somebody reads it.
+    """
+    with connection.cursor() as cursor:
+        _alone(cursor)
+        oldest = Scan.objects.filter(collected_at__lt=before).order_by("collected_at").first()
+        if oldest is None:
+            return None
+        first = timezone.localdate(oldest.collected_at)
+        following = (first.replace(day=1) + timedelta(days=32)).replace(day=1)
+        whole = _midnight(following) <= before
+        since = _midnight(first.replace(day=1) if whole else first)
+        chosen = Chosen(COLLECTED, since, _midnight(following if whole else first + timedelta(days=1)))
+        told = {"since": chosen.since, "until": chosen.until, "zone": ZONE}
+        cursor.execute(TOLD, told)
+        count, digests = cursor.fetchone()
+        for partition, start, end in _whole_months(cursor, chosen):
+            _empty(cursor, partition)
+            VenueDay.objects.filter(day__gte=start, day__lt=end).delete()
+        cursor.execute(ERASE.format(condition=SPAN), told)
+        VenueDay.objects.filter(day__gte=chosen.days[0], day__lt=chosen.days[1], count=0).delete()
+    return Gone(count, [f"{chosen}，{count} 条，{digests}"])
+
+
+THESE = """
+(venue_code, collected_at, digest) IN (
+    SELECT * FROM unnest(%(venue_code)s::text[], %(collected_at)s::timestamptz[], %(digest)s::bigint[])
+)
+"""
+
+
+@transaction.atomic
+def forget_scans(rows) -> Gone:
+    """Delete these scans and count them off their days."""
+    with connection.cursor() as cursor:
+        _alone(cursor)
+        keys = list(rows.values_list(*KEY))
+        if keys:
+            columns = dict(zip(KEY, map(list, zip(*keys, strict=True)), strict=True))
+            cursor.execute(ERASE.format(condition=THESE), columns | {"zone": ZONE})
+    return Gone(len(keys), (f"{code} {at.isoformat()} {digest}" for code, at, digest in keys))
 
 
 def _empty(cursor, partition):
