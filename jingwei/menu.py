@@ -6,32 +6,42 @@ from jingwei.base import chain, loading, replica
 from jingwei.base.resource import Page, Resource, System
 from jingwei.base.sheets import Sheet, sheet_of
 from jingwei.desk import attachments, boundaries, files, job_pages, jobs, unmasking
+from jingwei.desk import personal as desk_personal
 from jingwei.directory import menus, oa_actions
 from jingwei.directory import pages as directory_pages
 from jingwei.directory import parameters as directory_parameters
+from jingwei.directory import personal as directory_personal
 from jingwei.directory import resources as directory
+from jingwei.exchange import personal as exchange_personal
 from jingwei.exchange import queries as exchange_queries
 from jingwei.exchange import resources as exchange
 from jingwei.exchange import sources as exchange_sources
 from jingwei.messages import actions as messages_actions
 from jingwei.messages import pages as messages_pages
+from jingwei.messages import personal as messages_personal
 from jingwei.messages import resources as messages
-from jingwei.oversight import alarms
+from jingwei.oversight import alarms, personal_desk
 from jingwei.oversight import pages as oversight_pages
+from jingwei.oversight import personal as oversight_personal
 from jingwei.oversight import resources as oversight
 from jingwei.people import emergency, emergency_desk
 from jingwei.people import pages as people_pages
+from jingwei.people import personal as people_personal
 from jingwei.people import queries as people_queries
 from jingwei.people import resources as people
 from jingwei.people import sheets as people_sheets
+from jingwei.places import personal as places_personal
 from jingwei.places import resources as places
 from jingwei.running import health
+from jingwei.running import personal as running_personal
 from jingwei.scans import actions as scans_actions
 from jingwei.scans import mobile as scans_mobile
 from jingwei.scans import pages as scans_pages
+from jingwei.scans import personal as scans_personal
 from jingwei.scans import resources as scans
 from jingwei.scans import venue_map
 from jingwei.testing import pages as testing_pages
+from jingwei.testing import personal as testing_personal
 from jingwei.testing import resources as testing
 from jingwei.testing import sheets as testing_sheets
 
@@ -47,6 +57,7 @@ SYSTEMS = [
             *testing_pages.PAGES,
             *emergency_desk.PAGES,
             *emergency_desk.RESOURCES,
+            *personal_desk.REQUESTS,
         ],
     ),
     System(
@@ -60,7 +71,13 @@ SYSTEMS = [
         "oversight",
         "安全与审计",
         "shield-check",
-        [*oversight.RESOURCES, *oversight_pages.PAGES, *emergency_desk.REVIEWS],
+        [
+            *oversight.RESOURCES,
+            *oversight_pages.PAGES,
+            *emergency_desk.REVIEWS,
+            *personal_desk.PAGES,
+            *personal_desk.RESOURCES,
+        ],
     ),
     System(
         "administration",
@@ -80,6 +97,20 @@ SYSTEMS = [
             ),
         ],
     ),
+]
+
+# What each package says of the personal data in its tables (SEC-17).
+PERSONAL = [
+    desk_personal,
+    directory_personal,
+    messages_personal,
+    exchange_personal,
+    places_personal,
+    scans_personal,
+    testing_personal,
+    people_personal,
+    oversight_personal,
+    running_personal,
 ]
 
 PARAMETERS = [
@@ -103,6 +134,7 @@ PARAMETERS = [
     *alarms.PARAMETERS,
     *replica.PARAMETERS,
     *health.PARAMETERS,
+    *(parameter for package in PERSONAL for parameter in package.PARAMETERS),
 ]
 
 

@@ -23,6 +23,7 @@ from jingwei.directory.samples import SAMPLES as DIRECTORY
 from jingwei.directory.setup import PERSONAS
 from jingwei.exchange.samples import SAMPLES as EXCHANGE
 from jingwei.messages.samples import SAMPLES as MESSAGES
+from jingwei.oversight.samples import SAMPLES as OVERSIGHT
 from jingwei.people.samples import SAMPLES as PEOPLE
 from jingwei.places.samples import SAMPLES as PLACES
 from jingwei.scans.samples import SAMPLES as SCANS
@@ -30,7 +31,7 @@ from jingwei.testing.samples import SAMPLES as TESTING
 from tests.personas import Persona
 
 pytestmark = pytest.mark.django_db
-SAMPLES = DIRECTORY | PEOPLE | TESTING | MESSAGES | EXCHANGE | PLACES | SCANS
+SAMPLES = DIRECTORY | PEOPLE | TESTING | MESSAGES | EXCHANGE | PLACES | SCANS | OVERSIGHT
 RESOURCES = list(menu.resources().values())
 LOGINS = [persona.login for persona in PERSONAS]
 every_resource = pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)

@@ -31,6 +31,7 @@ FACES = [
     "footfall",
     "venue_map",
     "emergency_desk",
+    "personal_desk",
     "forms",
     "account",
     "middleware",
@@ -48,8 +49,8 @@ FACES = [
 # What models keep by triggers (day_counts) belongs to them.
 ROOMS = {"models": 0, "day_counts": 0, "queries": 1, **dict.fromkeys(FACES, 3)}
 TOOLS = {"kit", "base", "desk"}
-# What another package may be asked for; faces and sheets stay at home. `unregistered` are actions, too.
-OPEN = {"models", "day_counts", "queries", "actions", "unregistered"}
+# What another package may be asked for; faces and sheets stay at home. The last two are actions, too.
+OPEN = {"models", "day_counts", "queries", "actions", "unregistered", "personal"}
 # kit, base, directory and desk are the ground the businesses stand on: all their rooms are open to the right.
 GROUND = {"kit", "base", "directory", "desk"}
 # The menu lists what the desk draws, what roles can be granted and what a feed can bring: these read it.

@@ -40,6 +40,8 @@ ADMINISTRATORS = {
     },
     AUDIT: {"alarms", "logs", "signins"},
 }
+# What both the security and the audit administrator watch over; it makes a role neither's.
+SHARED = {"personal-data", "retention", "erasures"}
 # What other roles may hold of them as well; everything else makes the role an administrator's.
 ORDINARY = {
     "regions": {"view", "export"},
@@ -56,11 +58,13 @@ LOOK_UP = {"regions", "organisations", "departments", "posts"}
 
 def is_business(resource: str) -> bool:
     """Whether a resource holds the business of the five systems, which no administrator sees by that role."""
-    return not any(resource in resources for resources in ADMINISTRATORS.values())
+    return resource not in SHARED and not any(resource in resources for resources in ADMINISTRATORS.values())
 
 
 def administrator_holds(kind: str, resource: str, action: str) -> bool:
     """Whether the shipped role of an administrator begins with a permission."""
+    if resource in SHARED:
+        return kind in (SECURITY, AUDIT)
     return resource in ADMINISTRATORS[kind] or (resource in LOOK_UP and action == "view" and kind == SECURITY)
 
 

@@ -187,9 +187,13 @@ SENDS = {
 }
 
 
+# Anybody takes in a request to delete somebody's data; the manager decides on it (SEC-17).
+TAKES_IN = {"erasure-requests": {"view", "add"}}
+
+
 def _operator(resource, action):
-    if resource in SENDS:
-        return action in SENDS[resource]
+    if resource in SENDS | TAKES_IN:
+        return action in (SENDS | TAKES_IN)[resource]
     return _is_everyones(resource) or (resource in rules.LOOK_UP and action == "view")
 
 

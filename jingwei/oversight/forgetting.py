@@ -1,0 +1,195 @@
+"""One person's data are deleted everywhere because they ask for it (SEC-17, 个人信息保护法第四十七条).
+
+Somebody enters the request, somebody else confirms it, a job carries it out in one transaction. Where each
+package holds rows about a person its `personal` module says; afterwards every sealed number of every table
+is looked at once more, whatever the packages say.
+"""
+
+from django.apps import apps
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from jingwei.base import audit
+from jingwei.base.access import Actor
+from jingwei.base.crypto import provider
+from jingwei.base.fields import personal_fields
+from jingwei.base.models import Job, Load
+from jingwei.base.personal import Held, Identity, Stays, digest_of
+from jingwei.base.wall import beyond_scope
+from jingwei.desk import jobs
+from jingwei.kit.text import mask_number
+from jingwei.oversight.models import ErasureRequest
+from jingwei.people.models import Person
+from jingwei.people.personal import identity_of
+
+RESOURCE, JOB = "erasure-requests", "forget-person"
+PURPOSE = "oversight.erasure"  # of the key that marks numbers
+
+
+def held() -> list[Held]:
+    """Where rows about one person stand, in the order in which they go."""
+    from jingwei import menu  # it imports this package
+
+    return [each for package in menu.PERSONAL for each in package.HELD]
+
+
+def staying() -> list[Stays]:
+    """What does not go, with the reason."""
+    from jingwei import menu
+
+    return [each for package in menu.PERSONAL for each in package.STAYS]
+
+
+def mark_of(number: str, key_id: str) -> str:
+    """The keyed digest (SM4-CMAC) by which a number is recognised that stands nowhere any more, in hex."""
+    [tag] = provider().mac(PURPOSE, [number.encode()], key_id=key_id)
+    return tag.tobytes().hex()
+
+
+def erased_before(number: str):
+    """The requests by which this number was deleted before."""
+    marks = [mark_of(number, key_id) for key_id in provider().key_ids]
+    return ErasureRequest.objects.filter(mark__in=marks, state=ErasureRequest.DONE)
+
+
+# --- asking and deciding ----------------------------------------------------------------------------------
+
+
+def ask_to_forget(actor: Actor, *, number: str, reason: str) -> ErasureRequest:
+    """Enter that the person with this document number wants all their data deleted."""
+    number = number.strip().upper()
+    with audit.refusals(actor, "申请删除个人信息", resource=RESOURCE, label=mask_number(number)):
+        with transaction.atomic(), beyond_scope():
+            return _ask(actor, number, reason.strip())
+
+
+def _ask(actor, number, reason):
+    if len(reason) < 2:
+        raise ValidationError({"reason": "请填写事由，如：本人书面申请及受理编号"})
+    identity, key_id = identity_of(number), provider().key_id
+    people = Person.objects.filter(pk__in=identity.records["people"])
+    person = people.visible_to(actor, f"{RESOURCE}.add").first()
+    if person is None and people.exists():
+        raise ValidationError({"number": "该证件号在其他辖区登记，请由登记地的单位办理"})
+    open_ones = ErasureRequest.objects.filter(state__in=(ErasureRequest.WAITING, ErasureRequest.RUNNING))
+    if open_ones.filter(number__in=identity.numbers).exists():
+        raise ValidationError({"number": "这个证件号已有尚未办结的删除申请"})
+    request = ErasureRequest.objects.create(
+        number=number,
+        mark=mark_of(number, key_id),
+        mark_key=key_id,
+        region=person.region_id if person else actor.region,
+        reason=reason,
+        asker=actor.name,
+        created_by=actor.operator_id,
+    )
+    audit.record(actor, "申请删除个人信息", request, resource=RESOURCE, reason=reason)
+    return request
+
+
+def confirm(actor: Actor, request: ErasureRequest) -> str:
+    """Have a request carried out, as a second person; it cannot be undone."""
+    act = "确认删除个人信息"
+    with audit.refusals(actor, act, request, resource=RESOURCE), transaction.atomic():
+        request = _waiting(request)
+        if request.created_by == actor.operator_id:
+            raise ValidationError("须由提出人以外的另一人核对后确认")
+        request.state = ErasureRequest.RUNNING
+        request.confirmed_by, request.confirmer = actor.operator_id, actor.name
+        request.confirmed_at = request.updated_at = timezone.now()
+        request.version += 1
+        request.save()
+        jobs.start(actor, JOB, f"删除个人信息（第 {request.pk} 号申请）", {"request": request.pk})
+        audit.record(actor, act, request, resource=RESOURCE, reason=request.reason)
+    return "已确认，正在后台删除，完成后在本申请的页面查看证明"
+
+
+@transaction.atomic
+def withdraw(actor: Actor, request: ErasureRequest, *, reason: str):
+    """Drop a request that nobody has confirmed."""
+    request = _waiting(request)
+    request.state, request.number, request.ended_at = ErasureRequest.WITHDRAWN, None, timezone.now()
+    request.version += 1
+    request.save()
+    audit.record(actor, "撤回删除申请", request, resource=RESOURCE, reason=reason)
+
+
+def _waiting(request):
+    request = ErasureRequest.objects.select_for_update().get(pk=request.pk)
+    if request.state != ErasureRequest.WAITING:
+        raise ValidationError(f"这份申请{request.state}，不能再办理")
+    return request
+
+
+def preview(request: ErasureRequest):
+    """[(table, rows)] of what would go now, and [(table, rows, why)] of what stays."""
+    with beyond_scope():
+        identity = identity_of(request.number.clear())
+        going = [(str(each), each.rows(identity).count()) for each in held()]
+        return [(label, count) for label, count in going if count], _staying(identity)
+
+
+def _staying(identity):
+    found = [(str(each), each.rows(identity).count() if each.rows else None, each.why) for each in staying()]
+    return [line for line in found if line[1] != 0]
+
+
+# --- doing it ---------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def carry_out(actor, job, report) -> dict:
+    """Kind of job: delete everything about the person of a confirmed request, and leave the proof.
+
+    All or nothing: where something about the person is found afterwards, nothing was deleted.
+    """
+    with beyond_scope():
+        request = ErasureRequest.objects.select_for_update().get(pk=job.arguments["request"])
+        if request.state == ErasureRequest.DONE:
+            return {"message": "已删除。"}
+        _nothing_comes_in(job)
+        identity = identity_of(request.number.clear())
+        stays = _staying(identity)
+        counts, digest = {}, ""
+        for number, each in enumerate(held()):
+            gone = each.forget(each.rows(identity), identity)
+            digest = digest_of(digest, each.model, gone.keys)
+            if gone.count:
+                counts[str(each)] = counts.get(str(each), 0) + gone.count
+            report(number, len(held()))
+        request.number = None
+        request.state, request.ended_at = ErasureRequest.DONE, timezone.now()
+        request.gone, request.stays, request.digest = [*counts.items()], stays, digest
+        request.version += 1
+        request.save()
+        if left := what_is_left(identity):
+            raise ValidationError(f"没有删除：{'、'.join(left)}中仍有此人的信息，请联系系统管理员")
+        audit.record(
+            actor,
+            "删除个人信息",
+            request,
+            resource=RESOURCE,
+            reason=request.reason,
+            摘要=digest,
+            **{label: count for label, count in counts.items()},
+        )
+    return {"message": f"已删除 {request.total:,} 条数据，复查没有遗留。"}
+
+
+def _nothing_comes_in(job):
+    """Refuse while an import or export of that time is on its way: it may hold the person already."""
+    unfinished = Job.objects.filter(state=Job.RUNNING, kind__in=["import", "import-undo", "export"])
+    if unfinished.exclude(pk=job.pk).exists() or Load.objects.filter(state=Load.UNDOING).exists():
+        raise ValidationError("有导入或导出正在进行，可能含有此人的信息。请等其结束后重试本任务")
+
+
+def what_is_left(identity: Identity) -> list[str]:
+    """The tables in which something about the person is found, under any key of the ring."""
+    left = [str(each) for each in held() if each.rows(identity).exists()]
+    for model in apps.get_models():
+        for column in personal_fields(model):
+            if column.kind == "number" and column.searchable:
+                if model._base_manager.filter(**{f"{column.name}__in": identity.numbers}).exists():
+                    left.append(str(model._meta.verbose_name))
+    return list(dict.fromkeys(left))
