@@ -20,7 +20,7 @@ from jingwei.messages import actions as messages_actions
 from jingwei.messages import pages as messages_pages
 from jingwei.messages import personal as messages_personal
 from jingwei.messages import resources as messages
-from jingwei.oversight import alarms, personal_desk
+from jingwei.oversight import alarms, cryptography, personal_desk
 from jingwei.oversight import pages as oversight_pages
 from jingwei.oversight import personal as oversight_personal
 from jingwei.oversight import resources as oversight
@@ -74,6 +74,7 @@ SYSTEMS = [
         [
             *oversight.RESOURCES,
             *oversight_pages.PAGES,
+            *cryptography.PAGES,
             *emergency_desk.REVIEWS,
             *personal_desk.PAGES,
             *personal_desk.RESOURCES,

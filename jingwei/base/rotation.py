@@ -215,13 +215,14 @@ def change_master(actor):
 
 
 def estimate() -> int:
-    """How many sealed values there are, as the statistics of the database know it."""
+    """How many sealed values there are, as far as the statistics of the database know."""
     named = [(place.table, place.column) for place in places()]
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT coalesce(sum(reltuples * (1 - null_frac)), 0)::bigint FROM pg_class"
-            " JOIN unnest(%s::text[], %s::text[]) AS place(name, attname) ON oid = name::regclass"
-            " JOIN pg_stats ON tablename = name AND pg_stats.attname = place.attname",
+            "SELECT coalesce(sum(greatest(reltuples, 0) * (1 - coalesce(null_frac, 0))), 0)::bigint"
+            " FROM unnest(%s::text[], %s::text[]) AS place(name, attname)"
+            " JOIN pg_class ON oid = name::regclass OR oid IN (SELECT relid FROM pg_partition_tree(name))"
+            " LEFT JOIN pg_stats ON tablename = name AND pg_stats.attname = place.attname",
             [list(column) for column in zip(*named, strict=True)],
         )
         return cursor.fetchone()[0]

@@ -37,6 +37,7 @@ ADMINISTRATORS = {
         "locks",
         "providers",
         "emergency-reviews",
+        "cryptography",
     },
     AUDIT: {"alarms", "logs", "signins"},
 }

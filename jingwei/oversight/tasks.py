@@ -4,8 +4,9 @@ from procrastinate.contrib.django import app
 
 from jingwei.base import chain
 from jingwei.desk.tasks import KINDS, Kind, schedule
-from jingwei.oversight import alarms, erasing, forgetting, verifying
+from jingwei.oversight import alarms, erasing, forgetting, rotating, verifying
 
+KINDS[rotating.KIND] = Kind(rotating.LABEL, rotating.work)
 KINDS[forgetting.JOB] = Kind("删除个人信息", forgetting.carry_out)
 # 03:15 in China, after what the night works out of the data of yesterday.
 schedule("erase-expired", "清理到期数据", erasing.erase_expired, "15 19 * * *")
