@@ -19,6 +19,8 @@ run: $(RUNTIME)  ## start everything and keep it running (PORT=8000, JINGWEI_HOM
 test: $(DEV)  ## run the tests (ARGS="-k name" chooses)
 	@command -v chromium >/dev/null || tools/install.sh chromium
 	@command -v mariadbd >/dev/null || tools/install.sh mariadb-server
+	@command -v nginx >/dev/null || tools/install.sh nginx-light
+	@command -v systemd-analyze >/dev/null || tools/install.sh systemd
 	@fc-list :lang=zh 2>/dev/null | grep -q . || tools/install.sh fontconfig fonts-wqy-zenhei
 	@.venv/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
 

@@ -64,8 +64,9 @@ class Instance:
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
 
     def answers(self):
+        """Whether web and database answer."""
         try:
-            with urllib.request.urlopen(f"{self.address}/healthz", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.address}/sign-in/", timeout=5) as answer:
                 return answer.status == 200
         except OSError:
             return False

@@ -1,9 +1,11 @@
 """Figures for Prometheus (P-10.2). No label holds anything about a person, a login or an address.
 
-What the requests took is counted by each web process in a file of its own, in the folder that
-PROMETHEUS_MULTIPROC_DIR names, and added up when asked for. All else is looked up in the database then, so
+What the requests took is counted by each web process in a file of its own, in the folder that `jingwei web`
+names as PROMETHEUS_MULTIPROC_DIR, and added up when asked for. All else is looked up in the database then, so
 that it is right whichever machine is asked; sums over machines count it once (`max`, not `sum`).
 """
+
+import os
 
 from django.db import connection
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -115,6 +117,10 @@ def _lag():
 def exposition() -> bytes:
     """All figures in the text format."""
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        MultiProcessCollector(registry)
+    else:
+        registry.register(REQUESTS)
+        registry.register(SECONDS)
     registry.register(State())
     return generate_latest(registry)
