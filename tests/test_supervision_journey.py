@@ -10,6 +10,7 @@ import zxingcpp
 from django.conf import settings
 from playwright.sync_api import expect
 
+from jingwei.kit.tests.test_contents import PDF, image, photograph
 from tests.browser import PHONE, Window, chromium
 from tests.instance import new_instance
 
@@ -45,8 +46,8 @@ def window_of(instance, browser):
     """Opens a window in which an account is signed in; it may have done at the end what no page may do."""
     windows = []
 
-    def open_window(login):
-        windows.append(Window(browser, instance))
+    def open_window(login, **options):
+        windows.append(Window(browser, instance, **options))
         windows[-1].sign_in(login)
         return windows[-1]
 
@@ -207,3 +208,52 @@ def test_a_poster_is_printed_and_who_scans_it_with_a_telephone_is_recorded(windo
 
     desk.open("/scans/")
     expect(desk.page.get_by_text("本人登记").first).to_be_visible()
+
+
+@pytest.mark.req("P-5.6", "SEC-11")
+def test_a_regulator_shows_with_pictures_what_was_put_right_from_the_desk_and_from_a_telephone(
+    window_of, tmp_path
+):
+    files = {"整改前.jpg": photograph(), "整改后.png": image("PNG"), "情况说明.pdf": PDF, "图.svg": b"<svg/>"}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    window = window_of("regulator")
+    window.open("/thresholds/")
+    venue = window.first_row()
+    window.open(venue)
+    page, entries = window.page, window.page.locator(".attachment-list > li")
+    expect(page.get_by_text("还没有附件")).to_be_visible()
+    page.locator("#attach-files").set_input_files([tmp_path / name for name in files])
+    expect(entries).to_have_count(3)
+    expect(page.locator("[data-uploads] li")).to_have_count(1)
+    expect(page.locator("[data-uploads]")).to_contain_text("不能上传")
+    expect(page.locator("[data-attachments-count]")).to_have_text("3")
+    pictures = entries.locator("img")
+    expect(pictures).to_have_count(2)
+    for picture in pictures.all():
+        picture.scroll_into_view_if_needed()
+        page.wait_for_function(
+            "image => image.complete && image.naturalWidth > 0", arg=picture.element_handle()
+        )
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="情况说明.pdf").click()
+    assert Path(saved.value.path()).read_bytes() == PDF
+    with window.context.expect_page() as opened:
+        entries.first.locator("a.attachment-look").click()
+    assert opened.value.locator("img").evaluate("image => image.naturalWidth") == 480
+    opened.value.close()
+    entries.first.get_by_text("加说明").click()
+    entries.first.get_by_role("textbox").fill("占道经营，已责令清理")
+    entries.first.get_by_role("button", name="保存").click()
+    expect(page.get_by_text("占道经营，已责令清理")).to_be_visible()
+    window.look()
+
+    telephone = window_of("regulator", viewport=PHONE, has_touch=True, is_mobile=True)
+    telephone.page.goto(venue)
+    expect(telephone.page.get_by_text("拍照")).to_be_visible()
+    assert telephone.page.locator("#attach-camera").get_attribute("capture") == "environment"
+    telephone.page.locator("#attach-camera").set_input_files(tmp_path / "整改前.jpg")
+    expect(telephone.page.locator(".attachment-list > li")).to_have_count(4)
+    telephone.page.get_by_role("link", name="删除", exact=True).last.click()
+    telephone.page.get_by_role("button", name="删除").click()
+    expect(telephone.page.locator(".attachment-list > li")).to_have_count(3)

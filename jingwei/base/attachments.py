@@ -21,6 +21,7 @@ import uuid
 import pgtrigger
 from django.apps import apps
 from django.db import models
+from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
 from jingwei.base.access import Rows
@@ -79,7 +80,7 @@ class Attachment(models.Model):
         ]
 
     def __str__(self):
-        return self.kind if self.link else f"{self.kind}（{self.extension}，{self.size:,} 字节）"
+        return self.kind if self.link else f"{self.kind}（{self.extension}，{filesizeformat(self.size)}）"
 
 
 def kinds_of_attachments() -> list[type[Attachment]]:
