@@ -82,6 +82,9 @@ class LogKey(models.Model):
 
     key = SealedField("日志密钥", kind="text", purpose="校验操作日志", basis="等保三级安全审计", keep="长期")
 
+    class Meta:
+        verbose_name = "日志密钥"
+
     def __str__(self):
         return "日志密钥"
 

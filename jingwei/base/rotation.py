@@ -188,23 +188,30 @@ def retire(actor, key_id: str, elsewhere: Callable[[str], int]):
 
     `elsewhere` counts what is under a key outside of the columns.
     """
-    with alone(), beyond_scope(), audit.refusals(actor, "密钥停用", resource="cryptography", label=key_id):
-        crypto = provider()
-        if key_id not in crypto.key_ids:
-            raise ValidationError(f"没有密钥 {key_id}，现有的是 {'、'.join(crypto.key_ids)}。")
-        if key_id == crypto.key_id:
-            raise ValidationError(f"{key_id} 是当前密钥，不能停用。请先轮换密钥。")
-        if running():
-            raise ValidationError("密钥轮换还没有完成，不能停用旧密钥。请再运行一次密钥轮换。")
-        left = usage(key_id)
-        if files := elsewhere(key_id):
-            left["文件和保存的查询"] = files
-        if left:
-            told = "、".join(f"{label} {count} 个" for label, count in left.items())
-            raise ValidationError(f"仍有数据使用 {key_id}（{told}），不能停用。")
+    with alone(), beyond_scope():
+        if refusal := _why_needed(key_id, elsewhere):
+            audit.record(
+                actor, "密钥停用", resource="cryptography", label=key_id, result="拒绝", reason=refusal
+            )
+            raise ValidationError(refusal)
         with transaction.atomic():
             audit.record(actor, "密钥停用", resource="cryptography", label=key_id)
-            crypto.remove_key(key_id)
+            provider().remove_key(key_id)
+
+
+def _why_needed(key_id, elsewhere):
+    crypto = provider()
+    if key_id not in crypto.key_ids:
+        return f"没有密钥 {key_id}，现有的是 {'、'.join(crypto.key_ids)}。"
+    if key_id == crypto.key_id:
+        return f"{key_id} 是当前密钥，不能停用。请先轮换密钥。"
+    if running():
+        return "密钥轮换还没有完成，不能停用旧密钥。请再运行一次密钥轮换。"
+    left = usage(key_id)
+    if files := elsewhere(key_id):
+        left["文件和保存的查询"] = files
+    told = "、".join(f"{label} {count} 个" for label, count in left.items())
+    return f"仍有数据使用 {key_id}（{told}），不能停用。" if left else ""
 
 
 def change_master(actor):

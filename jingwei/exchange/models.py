@@ -83,6 +83,9 @@ class FrontPassword(models.Model):
     source = models.OneToOneField(FrontSource, models.CASCADE, related_name="password")
     text = SealedField("口令", kind="text", purpose="连接前置库", basis="数据共享协议", keep="前置库停用为止")
 
+    class Meta:
+        verbose_name = "前置库口令"
+
 
 class FrontFeed(Record):
     """Rows of a kind of sheet that come from a table of a source, in the order of its mark (水位).

@@ -25,6 +25,9 @@ class SecondFactor(models.Model):
     last_step = models.BigIntegerField(default=0)  # of the last code taken: none is taken twice
     recovery = ArrayField(models.CharField(max_length=64), default=list)  # digests of codes not used yet
 
+    class Meta:
+        verbose_name = "双因素"
+
 
 class Provider(Record):
     """Another system that says who somebody is (P-2.4)."""
