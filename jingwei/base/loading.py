@@ -27,7 +27,7 @@ from django.utils import timezone
 from jingwei.base import audit, findings, merging, reading
 from jingwei.base.columns import Context
 from jingwei.base.indexes import filling
-from jingwei.base.models import Load, LoadChunk, LoadRow
+from jingwei.base.models import Load, LoadChunk
 from jingwei.base.parameters import Parameter
 from jingwei.base.reading import ROW
 from jingwei.base.sheets import MESSAGES, Sheet, clean_frame
@@ -634,10 +634,3 @@ def _end_undoing(actor, sheet, record):
 def left_rows(record: Load):
     """The rows of an undone load that stayed as they are, as LoadRow in the order of the sheet."""
     return record.rows.exclude(outcome__in=(merging.ADDED, merging.CHANGED)).order_by("sheet_row", "pk")
-
-
-def forget_old(today: date) -> int:
-    """Drop what undoing needs of loads that are too old for it; returns how many rows."""
-    before = timezone.make_aware(datetime.combine(today - timedelta(days=UNDO_DAYS.value()), clock.min))
-    late = Load.objects.filter(created_at__lt=before).exclude(state=Load.UNDOING)
-    return LoadRow.objects.filter(load__in=late).delete()[0]

@@ -463,13 +463,6 @@ def summary(load) -> str:
     return ("没有导入：" if load.state == Load.FAILED else "") + "，".join(said) + "。"
 
 
-def clean_up(actor, job, report):
-    """Kind of job: forget drafts whose upload has expired, and what undoing needs when its time is over."""
-    drafts, _ = Load.objects.filter(state=Load.DRAFT, file=None).delete()
-    rows = loading.forget_old(timezone.localdate())
-    return {"message": f"清理了 {drafts} 个未确认的导入、{rows} 条撤销用的旧值。"}
-
-
 # --- result and undo --------------------------------------------------------------------------------------
 
 RULES = {

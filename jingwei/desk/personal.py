@@ -7,6 +7,7 @@ from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Q
 
+from jingwei.base.attachments import Attachment, StrayObject
 from jingwei.base.fields import reveal
 from jingwei.base.loading import UNDO_DAYS
 from jingwei.base.models import (
@@ -143,6 +144,17 @@ COLUMNS = [
         plain=["size", "expires_at"],
     ),
     Columns(
+        Attachment,
+        purpose="办理业务的佐证",
+        basis="履行法定职责",
+        keep="与所属的记录一同删除",
+        names=["link", "added_by", "added_by_name"],
+        plain=[
+            *("kind", "extension", "media_type", "size", "width", "height", "scanned_at"),
+            "added_at",
+        ],
+    ),
+    Columns(
         pghistory.models.Context,
         purpose="历史记录中说明由谁修改",
         basis=BASIS,
@@ -152,7 +164,7 @@ COLUMNS = [
 ]
 
 NOBODYS = [
-    *(LogKey, LogSeal, LogDrop, AlarmWatch),
+    *(LogKey, LogSeal, LogDrop, AlarmWatch, StrayObject),
     Code,
     ParameterValue,
     ErrorEntry,

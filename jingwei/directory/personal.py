@@ -8,6 +8,7 @@ from jingwei.base.personal import Columns, Kept, Stays
 from jingwei.directory.models import (
     AnsweredCaptcha,
     Appointment,
+    Binding,
     Department,
     Guard,
     KnownPermission,
@@ -80,6 +81,13 @@ COLUMNS = [
         keep="未通过的按系统参数，通过的随账号",
         names=["name", "contact", "login", "note", "address", "decided_by", "opinion"],
         plain=["kind", "password", "state", "decided_at"],
+    ),
+    Columns(
+        Binding,
+        purpose="以微信登录本人账号",
+        basis="本人绑定",
+        keep="解除绑定、重置口令或删除账号时删除",
+        names=["at"],
     ),
     Columns(
         Appointment,

@@ -23,7 +23,7 @@ from jingwei.oversight.models import ErasureRequest
 from jingwei.people.models import Person
 from jingwei.people.personal import identity_of
 
-RESOURCE, JOB = "erasure-requests", "forget-person"
+RESOURCE, JOB, ASK = "erasure-requests", "forget-person", "申请删除个人信息"
 PURPOSE = "oversight.erasure"  # of the key that marks numbers
 
 
@@ -57,11 +57,18 @@ def erased_before(number: str):
 
 
 def ask_to_forget(actor: Actor, *, number: str, reason: str) -> ErasureRequest:
-    """Enter that the person with this document number wants all their data deleted."""
+    """Enter that the person with this document number wants all their data deleted.
+
+    A refusal is logged like a request.
+    """
     number = number.strip().upper()
-    with audit.refusals(actor, "申请删除个人信息", resource=RESOURCE, label=mask_number(number)):
+    try:
         with transaction.atomic(), beyond_scope():
             return _ask(actor, number, reason.strip())
+    except ValidationError as refusal:
+        why, label = "；".join(refusal.messages), mask_number(number)
+        audit.record(actor, ASK, resource=RESOURCE, label=label, result="拒绝", reason=why)
+        raise
 
 
 def _ask(actor, number, reason):
@@ -84,24 +91,23 @@ def _ask(actor, number, reason):
         asker=actor.name,
         created_by=actor.operator_id,
     )
-    audit.record(actor, "申请删除个人信息", request, resource=RESOURCE, reason=reason)
+    audit.record(actor, ASK, request, resource=RESOURCE, reason=reason)
     return request
 
 
+@transaction.atomic
 def confirm(actor: Actor, request: ErasureRequest) -> str:
     """Have a request carried out, as a second person; it cannot be undone."""
-    act = "确认删除个人信息"
-    with audit.refusals(actor, act, request, resource=RESOURCE), transaction.atomic():
-        request = _waiting(request)
-        if request.created_by == actor.operator_id:
-            raise ValidationError("须由提出人以外的另一人核对后确认")
-        request.state = ErasureRequest.RUNNING
-        request.confirmed_by, request.confirmer = actor.operator_id, actor.name
-        request.confirmed_at = request.updated_at = timezone.now()
-        request.version += 1
-        request.save()
-        jobs.start(actor, JOB, f"删除个人信息（第 {request.pk} 号申请）", {"request": request.pk})
-        audit.record(actor, act, request, resource=RESOURCE, reason=request.reason)
+    request = _waiting(request)
+    if request.created_by == actor.operator_id:
+        raise ValidationError("须由提出人以外的另一人核对后确认")
+    request.state = ErasureRequest.RUNNING
+    request.confirmed_by, request.confirmer = actor.operator_id, actor.name
+    request.confirmed_at = request.updated_at = timezone.now()
+    request.version += 1
+    request.save()
+    jobs.start(actor, JOB, f"删除个人信息（第 {request.pk} 号申请）", {"request": request.pk})
+    audit.record(actor, "确认删除个人信息", request, resource=RESOURCE, reason=request.reason)
     return "已确认，正在后台删除，完成后在本申请的页面查看证明"
 
 

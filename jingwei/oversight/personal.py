@@ -1,7 +1,15 @@
 """What oversight keeps of people (SEC-17)."""
 
-from jingwei.base.personal import Columns
+from functools import reduce
+from operator import or_
+
+import pghistory.models
+from django.apps import apps
+from django.db.models import Exists, OuterRef, Q
+
+from jingwei.base.personal import Columns, Kept
 from jingwei.oversight.models import Erasure, ErasureRequest
+from jingwei.people.personal import HISTORY_DAYS
 
 COLUMNS = [
     Columns(
@@ -13,6 +21,18 @@ COLUMNS = [
         plain=["mark_key", "state", "confirmed_at", "ended_at", "gone", "stays", "digest"],
     )
 ]
-PARAMETERS, KEPT, STAYS = [], [], []
+PARAMETERS, HELD, STAYS = [], [], []
 NOBODYS = [Erasure]
-HELD = []
+
+_histories = [model for model in apps.get_models() if issubclass(model, pghistory.models.Event)]
+_referring = [Q(Exists(history.objects.filter(pgh_context=OuterRef("pk")))) for history in _histories]
+KEPT = [
+    Kept(
+        "history-contexts",
+        "历史记录的办理人",
+        pghistory.models.Context,
+        "updated_at",
+        HISTORY_DAYS,
+        condition=~reduce(or_, _referring),
+    )
+]

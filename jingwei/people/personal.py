@@ -14,6 +14,7 @@ from jingwei.people.models import (
     Merge,
     Person,
     PersonAlias,
+    PersonAttachment,
     Tally,
     TallyChange,
     TallyCount,
@@ -255,6 +256,8 @@ HELD = [
     Held(PersonAlias, _of(PersonAlias, "person"), ["number"]),
     Held(DuplicatePair, _pairs),
     Held(Merge, _merges, ["gone_number"]),
+    # What they hold is noted as left behind, and goes from the store within minutes.
+    Held(PersonAttachment, _of(PersonAttachment, "record")),
     Held(Person, _of(Person, "pk"), ["number", "phone"]),
     Held(
         UnregisteredDose,

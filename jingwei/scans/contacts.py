@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 import polars as pl
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
-from django.utils import timezone
 
 from jingwei.base import audit
 from jingwei.base.copying import copy_into
@@ -358,10 +357,3 @@ def meetings_of(actor, contact: Contact) -> list[Meeting]:
         Meeting(*row, followed.get(source))
         for *row, source in met.select("venue_code", "venue_name", "own", "at", "gap", "source").iter_rows()
     ]
-
-
-def forget_old_searches(actor, job, report):
-    """Kind of job: delete searches and their contacts when their time is over (SEC-17)."""
-    before = timezone.now() - timedelta(days=KEEP_DAYS.value())
-    deleted, _ = ContactSearch.objects.filter(created_at__lt=before).delete()
-    return {"message": f"清理了 {deleted} 条接触者查找和名单。"}

@@ -6,7 +6,6 @@ from django.utils import timezone
 
 from jingwei.desk.tasks import KINDS, Kind, schedule
 from jingwei.scans.actions import NIGHT, Chosen, erase_scans, run_nightly
-from jingwei.scans.contacts import forget_old_searches
 from jingwei.scans.evaluation import has_late_changes, reevaluate
 
 ERASE = "erase-scans"
@@ -37,4 +36,3 @@ KINDS[ERASE] = Kind("删除扫码记录", erase)
 schedule("scans-nightly", "场所比对与扫码预警", night, "30 18 * * *")
 # Scans that come or go bring their alerts in line themselves, thresholds that change by an import do not.
 schedule("scans-changes", "预警复核", follow_changes, "* * * * *", due=has_late_changes)
-schedule("forget-contacts", "清理接触者名单", forget_old_searches, "25 19 * * *")

@@ -18,9 +18,9 @@ from jingwei.people.models import PersonAlias
 from jingwei.people.samples import person
 from jingwei.places.models import Venue
 from jingwei.places.samples import venue
-from jingwei.scans import contacts
+from jingwei.scans import contacts, personal
 from jingwei.scans.actions import COLUMNS, store_scans
-from jingwei.scans.contacts import find_contacts, forget_old_searches, meetings_of
+from jingwei.scans.contacts import find_contacts, meetings_of
 from jingwei.scans.models import Contact, ContactSearch, reach_text
 from jingwei.scans.samples import contact, scan
 from tests.personas import Persona
@@ -356,5 +356,6 @@ def test_a_search_begins_from_a_scan_that_one_may_see(venueops, regulator, regul
 def test_lists_are_forgotten_with_their_search_when_their_time_is_over():
     old, new = contact(), contact()
     ContactSearch.objects.filter(pk=old.search_id).update(created_at=timezone.now() - timedelta(days=61))
-    forget_old_searches(None, None, None)
+    [kept] = [kept for kept in personal.KEPT if kept.model is ContactSearch]
+    kept.erase_some(kept.limit(timezone.now()))
     assert [row.pk for row in Contact.objects.all()] == [new.pk]
