@@ -6,10 +6,8 @@ carries a digest under the log's key (`chain`), and is sealed into the chain wit
 
 import json
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
 
 import numpy as np
-from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connection, models, transaction
 from django.utils import timezone
 
@@ -77,17 +75,6 @@ def note_people(entry: LogEntry, people: Iterable[int | None]):
     LogPeople.objects.bulk_create(
         LogPeople(entry=entry.pk, first=part[0], last=part[-1], people=part.tolist()) for part in parts
     )
-
-
-@contextmanager
-def refusals(actor: Actor, act: str, obj=None, **what):
-    """Around the transaction of an act: when it is refused, that leaves its row though nothing else stays."""
-    try:
-        yield
-    except (PermissionDenied, ValidationError) as refusal:
-        words = refusal.messages if isinstance(refusal, ValidationError) else [str(refusal)]
-        record(actor, act, obj, result="拒绝", reason="；".join(words), **what)
-        raise
 
 
 def changes(before: dict, obj, names) -> dict:

@@ -145,6 +145,7 @@ def unlock_operator(actor, operator: Operator):
     audit.record(actor, "解锁", operator, resource="operators")
 
 
+@rules.logs_refused_grants("operators")
 @transaction.atomic
 def reset_password(actor, operator: Operator) -> str:
     """Give an account a new random password, told once and to be changed at the first sign-in (P-1.4).
@@ -251,6 +252,7 @@ def refuse_registration(actor, registration: Registration, *, opinion):
 # --- appointments and roles
 
 
+@rules.logs_refused_grants("appointments")
 @transaction.atomic
 def save_appointment(actor, appointment: Appointment, *, values, version=None):
     """Give or change an appointment, within what the actor may grant (P-1.5, P-1.8)."""
@@ -267,6 +269,7 @@ def save_appointment(actor, appointment: Appointment, *, values, version=None):
     return saved
 
 
+@rules.logs_refused_grants("appointments")
 @transaction.atomic
 def delete_appointment(actor, appointment: Appointment):
     """Take an appointment back."""
@@ -274,6 +277,7 @@ def delete_appointment(actor, appointment: Appointment):
     delete_record(actor, appointment, resource="appointments")
 
 
+@rules.logs_refused_grants("roles")
 @transaction.atomic
 def save_role(actor, role: Role, *, values, version=None):
     """Add or change a role; whoever holds it must not gain more than the actor may grant (P-1.5)."""
@@ -288,6 +292,7 @@ def save_role(actor, role: Role, *, values, version=None):
     return saved
 
 
+@rules.logs_refused_grants("roles")
 @transaction.atomic
 def copy_role(actor, role: Role, *, name) -> Role:
     """A new role of another name with everything `role` has; nobody holds it yet (P-1.5)."""

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from contextlib import contextmanager
+from functools import wraps
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
+from jingwei.base import audit
 from jingwei.directory.actors import data_scope_of
 from jingwei.directory.models import Appointment, Operator, Role
 
@@ -57,6 +59,32 @@ ORDINARY = {
 LOOK_UP = {"regions", "organisations", "departments", "posts"}
 
 
+class NotGrantable(ValidationError):
+    """A grant beyond what who grants may give: no slip in a form, but an event for the log (SEC-8)."""
+
+
+def logs_refused_grants(resource: str):
+    """Decorator of an action (actor, row, …) that grants: what the rules refuse stays in the log.
+
+    It stands outside of the action's transaction.
+    """
+
+    def decorate(action):
+        @wraps(action)
+        def logging(actor, row, **asked):
+            known = None if row._state.adding else row
+            try:
+                return action(actor, row, **asked)
+            except NotGrantable as refusal:
+                reason = "；".join(refusal.messages)
+                audit.record(actor, "授权", known, resource=resource, result="拒绝", reason=reason)
+                raise
+
+        return logging
+
+    return decorate
+
+
 def is_business(resource: str) -> bool:
     """Whether a resource holds the business of the five systems, which no administrator sees by that role."""
     return resource not in SHARED and not any(resource in resources for resources in ADMINISTRATORS.values())
@@ -83,9 +111,9 @@ def administrator_kind(permissions) -> str:
         )
     ]
     if len(kinds) > 1:
-        raise ValidationError(f"三员分立：一个角色不能同时有{'与'.join(kinds)}的权限，请分成不同的角色")
+        raise NotGrantable(f"三员分立：一个角色不能同时有{'与'.join(kinds)}的权限，请分成不同的角色")
     if kinds and any(is_business(resource) for resource, _ in pairs):
-        raise ValidationError(f"三员分立：{kinds[0]}的角色不能含业务数据的权限，请分成不同的角色")
+        raise NotGrantable(f"三员分立：{kinds[0]}的角色不能含业务数据的权限，请分成不同的角色")
     return kinds[0] if kinds else ""
 
 
@@ -96,7 +124,7 @@ def require_grantable(actor, appointment: Appointment, roles: Iterable[Role]):
     everybody else only what they hold, and only for rows within their own scope (P-1.5).
     """
     if appointment.operator_id == actor.operator_id:
-        raise ValidationError("不能修改自己的任职和角色，请由另一位管理员办理")
+        raise NotGrantable("不能修改自己的任职和角色，请由另一位管理员办理")
     if not actor.may("roles.grant"):
         for role in roles:
             _require_covered(actor, role.permissions, _scope(role, appointment))
@@ -108,7 +136,7 @@ def require_second_person(actor, operator: Operator):
     Until somebody has signed in with it, another one gives it its roles and its password.
     """
     if operator.last_login is None and operator.created_by == actor.operator_id is not None:
-        raise ValidationError("这个账号是您本人新建的，首次启用须由另一位管理员任职授权、重置口令")
+        raise NotGrantable("这个账号是您本人新建的，首次启用须由另一位管理员任职授权、重置口令")
 
 
 def require_role_grantable(actor, role: Role, before: Role, where_before):
@@ -118,7 +146,7 @@ def require_role_grantable(actor, role: Role, before: Role, where_before):
     """
     holders = list(Appointment.objects.filter(roles=role).select_related("organisation"))
     if any(holder.operator_id == actor.operator_id for holder in holders):
-        raise ValidationError("不能修改自己持有的角色，请由另一位管理员办理")
+        raise NotGrantable("不能修改自己持有的角色，请由另一位管理员办理")
     if actor.may("roles.grant"):
         return
     own = Appointment(organisation_id=actor.organisation_id, operator_id=actor.operator_id)
@@ -141,7 +169,7 @@ def _scope(role, appointment, regions=None, organisations=None):
 def _require_covered(actor, permissions, scope):
     lacking = [permission for permission in permissions if not actor.data_scope(permission).covers(scope)]
     if lacking:
-        raise ValidationError(f"不能授予自己没有的权限，或超出自己数据范围的权限：{'、'.join(lacking[:5])}")
+        raise NotGrantable(f"不能授予自己没有的权限，或超出自己数据范围的权限：{'、'.join(lacking[:5])}")
 
 
 @contextmanager
@@ -153,4 +181,4 @@ def one_administrator_per_account():
     except IntegrityError as error:
         if error.__cause__.diag.constraint_name != "one_administrator_per_account":
             raise
-        raise ValidationError(f"三员分立：一个账号只能是{'、'.join(ADMINISTRATORS)}中的一种") from error
+        raise NotGrantable(f"三员分立：一个账号只能是{'、'.join(ADMINISTRATORS)}中的一种") from error

@@ -194,6 +194,8 @@ TAKES_IN = {"erasure-requests": {"view", "add"}}
 def _operator(resource, action):
     if resource in SENDS | TAKES_IN:
         return action in (SENDS | TAKES_IN)[resource]
+    if resource == LOOKS:
+        return False
     return _is_everyones(resource) or (resource in rules.LOOK_UP and action == "view")
 
 
@@ -221,6 +223,8 @@ SUPERVISION = {"venues", "scans", "front-feeds", *REGULATES}
 REGULATORS_ALONE = {("thresholds", "change"), ("suggested-thresholds", "adopt"), ("alerts", "receive")}
 
 
+# Who looked at whom is the manager's to know.
+LOOKS = "looks"
 # Looking beyond one's own territory is granted to single people, by a role of its own (P-1.9).
 EMERGENCY = "emergency"
 

@@ -47,7 +47,9 @@ def sign_in(
     else:
         right = operator.check_password(password)
     if not right:
-        _count(f"address {address}", key, once=_is_at_home(key, address))
+        _note_lock(_trying(key, operator, where), f"name {key}", left)
+        at_address = _count(f"address {address}", key, once=_is_at_home(key, address))
+        _note_lock(_trying(key, operator, where), f"address {address}", at_address)
         raise refuse(key, operator, WRONG + _warning(left), WRONG, where)
     _forgive(key, address)
     _admit(operator, where)
@@ -133,6 +135,7 @@ def give_code(operator: Operator, code: str, **where):
     left = _count(f"code {key}", key)
     kind = factors.accept(operator, code)
     if not kind:
+        _note_lock(_trying(key, operator, where), f"code {key}", left)
         raise refuse(key, operator, WRONG_CODE + _warning(left), WRONG_CODE, where)
     Guard.objects.filter(key=f"code {key}").delete()
     _enter(operator, where, reason=kind)
@@ -193,15 +196,26 @@ def refuse(key, operator, refusal, reason, where, code=None):
         succeeded=False,
         reason=reason,
     )
-    actor = Actor(
+    actor = _trying(key, operator, where)
+    audit.record(actor, "登录", resource="operators", label=key, result="拒绝", reason=reason)
+    return ValidationError(refusal, code=code)
+
+
+def _trying(key, operator, where) -> Actor:
+    """Who tries to get in, as the log names them."""
+    return Actor(
         name=operator.name if operator else "",
         operator_id=operator.pk if operator else None,
         login=key,
         organisation=operator.organisation.name if operator else "",
         **where,
     )
-    audit.record(actor, "登录", resource="operators", label=key, result="拒绝", reason=reason)
-    return ValidationError(refusal, code=code)
+
+
+def _note_lock(actor, key, left):
+    """Log that the last of the tries allowed was a wrong one, and so locked a name or an address (SEC-8)."""
+    if not left:
+        audit.record(actor, "锁定", resource="locks", label=str(Guard(key=key)))
 
 
 def _locked_until(*keys):
@@ -303,8 +317,9 @@ def require_own_password(actor: Actor, operator: Operator, password: str, *, fie
     until = _locked_until(key)
     if until:
         raise ValidationError({field: f"输错次数过多，请在 {timezone.localtime(until):%H:%M} 以后再试"})
-    _count(key, operator.login_key)
+    left = _count(key, operator.login_key)
     if not operator.check_password(password):
+        _note_lock(actor, key, left)
         audit.record(actor, act, operator, resource="operators", result="拒绝", reason="原口令不正确")
         raise ValidationError({field: "原口令不正确"})
     unlock(operator)
@@ -316,8 +331,9 @@ def require_own_code(actor: Actor, operator: Operator, code: str):
     until = _locked_until(key)
     if until:
         raise ValidationError({"code": f"输错次数过多，请在 {timezone.localtime(until):%H:%M} 以后再试"})
-    _count(key, operator.login_key)
+    left = _count(key, operator.login_key)
     if not factors.accept(operator, code):
+        _note_lock(actor, key, left)
         audit.record(actor, "核对动态口令", operator, resource="operators", result="拒绝", reason=WRONG_CODE)
         raise ValidationError({"code": WRONG_CODE})
     Guard.objects.filter(key=key).delete()

@@ -97,9 +97,7 @@ def show_chain(request):
             "seal": LogSeal.objects.last(),
             "running": verifications.filter(state__in=(Job.WAITING, Job.RUNNING)).first(),
             "last": verifications.filter(state__in=(Job.DONE, Job.FAILED)).first(),
-            "copies": sorted(
-                (copies.day_of(path) for path in copies.folder().glob("*.jsonl.gz")), reverse=True
-            ),
+            "copies": sorted(copied, reverse=True),
             "keep": chain.KEEP.value(),
         }
     return render(request, "oversight/chain.html", context)
