@@ -161,6 +161,7 @@ WSGI_APPLICATION = "jingwei.wsgi.application"
 MIDDLEWARE = [
     "jingwei.running.middleware.MeasuredMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "jingwei.base.middleware.ClosedMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "jingwei.serving.CompressedPages",
     "jingwei.base.middleware.RequestIdMiddleware",

@@ -1,10 +1,40 @@
-"""A number for every request, by which page, log row and error entry find each other (P-3.3, SEC-8)."""
+"""What holds for every request and every answer, whoever asks for what."""
 
 import secrets
 
+from django.http import HttpResponseNotAllowed
+
+METHODS = ["GET", "HEAD", "POST"]
+HEADERS = {
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Cache-Control": "no-store",
+}
+
+
+class ClosedMiddleware:
+    """No address knows another method than GET, HEAD and POST (SEC-7).
+
+    No other site loads an answer, no page asks for place, camera or microphone (SEC-11), and a browser keeps
+    nothing that does not say so itself (SEC-18).
+    """
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        offered = request.method in METHODS
+        response = self.get_response(request) if offered else HttpResponseNotAllowed(METHODS)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
 
 class RequestIdMiddleware:
-    """Sets `request.request_id`, short enough to be read out on the phone; tells it in X-Request-Id."""
+    """Sets `request.request_id`, short enough to be read out on the phone; tells it in X-Request-Id.
+
+    By it page, log row and error entry find each other (P-3.3, SEC-8).
+    """
 
     def __init__(self, get_response):
         self.get_response = get_response

@@ -35,7 +35,7 @@ def permitted(actor, resource) -> set[str]:
 
 
 def guarded(view, permission="", label="", menu=""):
-    """A view as the addresses mount it; what it answers is never kept by a browser (SEC-18).
+    """A view as the addresses mount it.
 
     `permission` is asked here for pages that name one; a view of a resource asks by `require`. A view that
     answers without having asked is a mistake of ours and answers nobody.
@@ -49,7 +49,6 @@ def guarded(view, permission="", label="", menu=""):
         response = view(request, *args, **kwargs)
         if not request.permission_asked and response.status_code != HTTPStatus.METHOD_NOT_ALLOWED:
             raise ImproperlyConfigured(f"{request.path} answers without asking for a permission")
-        response.headers.setdefault("Cache-Control", "no-store")
         return response
 
     return guard

@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_GET, require_POST
 
 from jingwei.base.columns import Context
 from jingwei.base.models import Job
@@ -25,6 +25,7 @@ TRIED = 5  # rows
 _CHANGED_AT = re.compile("更新|修改|入库|update|modif|change|gxsj|rksj", re.IGNORECASE)
 
 
+@require_GET
 def source(request, resource, pk):
     """A front database, with a button that tries its connection."""
     require(request, resource, "view")
@@ -44,6 +45,7 @@ def try_to_connect(request, resource, pk):
     return redirect("desk:show", resource, pk)
 
 
+@require_GET
 def feed(request, resource, pk):
     """A feed: what it brings, how far it is, the rows that were refused; the progress while it is pulled."""
     require(request, resource, "view")

@@ -7,6 +7,7 @@ from django.core.paginator import Paginator
 from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
+from django.views.decorators.http import require_GET
 
 from jingwei.base.fields import reveal
 from jingwei.base.resource import Page
@@ -54,6 +55,7 @@ def population_tables(request, within):
     return statistics.population(counted_in(within), within.areas, timezone.localdate())
 
 
+@require_GET
 def population(request):
     """By area, occupation, vaccination, group, sex and age, tenants, residents (CL-4.1)."""
     within = territory(request, PERMISSION)
@@ -66,6 +68,7 @@ def elderly_tables(request, within):
     return statistics.elderly(counted_in(within), within.areas, timezone.localdate())
 
 
+@require_GET
 def elderly(request):
     """People of 60 and above: doses, what is due, last tests (CL-4.2)."""
     within = territory(request, PERMISSION)
@@ -87,6 +90,7 @@ def crossing_tables(request, within):
     return statistics.crossing(counted_in(within), within.areas, timezone.localdate())
 
 
+@require_GET
 def crossing(request):
     """Occupations that often cross provinces, with the people themselves, overdue first (CL-4.3)."""
     within = territory(request, PERMISSION)
@@ -148,6 +152,7 @@ def share_asked(request):
     return next((share for share in COVERAGE_SHARES if share.name == by), COVERAGE_SHARES[0])
 
 
+@require_GET
 def coverage(request):
     """Townships, or all communities, in the order of a coverage (CL-4.4)."""
     within = territory(request, PERMISSION)
@@ -168,6 +173,7 @@ def coverage(request):
 def views(label, view, tables):
     """A page and the export of its tables."""
 
+    @require_GET
     def export(request):
         return export_table(request, label, "people", tables(request, territory(request, PERMISSION)))
 

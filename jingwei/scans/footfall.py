@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from django.db.models import Q
+from django.views.decorators.http import require_GET
 
 from jingwei.base.resource import (
     Between,
@@ -37,6 +38,7 @@ def of_venue(name, heading):
     return Column(name, heading, lambda row: getattr(row.venue, name), path, [path])
 
 
+@require_GET
 def show_day(request, resource, pk):
     """An unusual day among the days around it, with what is usual on each."""
     require(request, resource, "view")
@@ -50,6 +52,7 @@ def show_day(request, resource, pk):
     return _page(request, resource, row, note, **more)
 
 
+@require_GET
 def show_suggestion(request, resource, pk):
     """A suggested threshold with the days it follows from."""
     require(request, resource, "view")

@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.views.decorators.http import require_GET
 
 from jingwei.base.resource import Page
 from jingwei.desk import jobs
@@ -21,6 +22,7 @@ BEFORE, AFTER = 7, 7  # days shown around an alert
 USUAL_DAYS, MOST_DAYS = 30, 366
 
 
+@require_GET
 def alert_days(request, resource, pk):
     """An alert with its days, their counts and the thresholds in force on them (KP-6.2)."""
     require(request, resource, "view")
@@ -32,6 +34,7 @@ def alert_days(request, resource, pk):
     return record_page(request, resource, alert, template="scans/days.html", **more)
 
 
+@require_GET
 def venue_days(request, resource, pk):
     """A venue with the scans of each of the days asked for (KP-5.1)."""
     require(request, resource, "view")

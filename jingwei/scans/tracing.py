@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.http import Http404
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.views.decorators.http import require_GET
 
 from jingwei.base.resource import Between, Choice, Column, Exact, Panel, Ref, Resource, YesNo
 from jingwei.desk.filters import stored_form
@@ -110,6 +111,7 @@ def ask(request, resource):
 # --- answers ----------------------------------------------------------------------------------------------
 
 
+@require_GET
 def show_search(request, resource, pk):
     """A search with how its contacts are ranked; the contacts themselves stand in a panel below."""
     require(request, resource, "view")
@@ -118,6 +120,7 @@ def show_search(request, resource, pk):
     return record_page(request, resource, search, template="scans/contact_search.html", **more)
 
 
+@require_GET
 def show_contact(request, resource, pk):
     """A contact with each meeting: where, when, how far apart."""
     require(request, resource, "view")

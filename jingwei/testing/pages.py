@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 from django.utils import timezone
+from django.views.decorators.http import require_GET
 
 from jingwei.base.resource import Page
 from jingwei.desk.statistics import Line, Table, export_table, render_statistics, territory
@@ -85,6 +86,7 @@ def list_of(request, within):
     return href
 
 
+@require_GET
 def daily(request):
     """People registered, doses given and samples taken, day by day."""
     within = territory(request, PERMISSION)
@@ -103,6 +105,7 @@ def daily(request):
     )
 
 
+@require_GET
 def export_daily(request):
     period, _ = period_asked(request)
     found = counted(request, territory(request, PERMISSION), period)
