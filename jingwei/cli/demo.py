@@ -14,6 +14,7 @@ from datetime import date, datetime, timedelta
 
 import numpy as np
 import polars as pl
+from django.core.management import CommandError
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -88,6 +89,8 @@ def ensure_demo(people=20_000, progress=None):
     `progress(done, total)` is told after each block; by default a bar on stdout.
     """
     ensure_base()
+    if setup.is_for_real():
+        raise CommandError("这是正式实例，不能生成演示人口")
     made = people_made()
     if made >= people:
         return
@@ -455,9 +458,7 @@ def make_block(families, numbers, district) -> Block:
     )
     people = people.with_columns(RosterSheet().derive(people))
     people = people.with_columns(
-        pl.Series(
-            field.name, seal(field.sealing, people[field.name].to_list()), dtype=pl.Binary
-        )
+        pl.Series(field.name, seal(field.sealing, people[field.name].to_list()), dtype=pl.Binary)
         for field in personal_fields(Person)
     )
     return Block(people, doses, samples)

@@ -19,6 +19,7 @@ from jingwei.base.access import platform_actor
 from jingwei.base.models import ParameterValue
 from jingwei.cli.demo import SEED, SURNAMES, District, Families, Numbering, make_people
 from jingwei.directory.models import Organisation, Region
+from jingwei.directory.setup import is_for_real
 from jingwei.kit.polygons import inside
 from jingwei.places.actions import follow_thresholds, settle
 from jingwei.places.models import Venue, VenueThreshold
@@ -72,6 +73,8 @@ class Made:
 @transaction.atomic
 def ensure_venues(number) -> int:
     """Venues up to `number` in all, with the scans of the last days; how many of them are new."""
+    if is_for_real():
+        raise ValidationError("这是正式实例，不能生成演示场所")
     kept, _ = ParameterValue.objects.select_for_update().get_or_create(name=MADE, defaults={"value": "0"})
     before = int(kept.value)
     if before >= number:

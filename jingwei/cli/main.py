@@ -21,6 +21,7 @@ from jingwei import embedded
 
 COMMANDS = {
     "up": ("jingwei.cli.up", "在一台机器上启动全部服务，直到按下 Ctrl-C"),
+    "setup": ("jingwei.cli.set_up", "建立正式实例：三个管理员，没有演示账号"),
     "migrate": ("jingwei.cli.migrate", "建立或升级数据库结构"),
     "web": ("jingwei.cli.web", "启动本机的网页服务"),
     "worker": ("jingwei.cli.worker", "启动本机的后台任务"),
@@ -69,7 +70,7 @@ def _run(arguments):
             chosen = importlib.import_module(module)
             chosen.add_arguments(command)
     options = parser.parse_args(arguments)
-    with contextlib.nullcontext() if options.command in ("up", "restore") else _database():
+    with contextlib.nullcontext() if options.command in ("setup", "up", "restore") else _database():
         return chosen.run(options)
 
 

@@ -25,14 +25,19 @@ def add_arguments(parser):
 
 def run(options):
     with as_owner():
-        migrate()
-        ensure_dictionaries()
-        ensure_roles()
-        if options.new_signing_key:
-            machines.forget_signing_key()
-        machines.check_secrets()
+        bring_up_to_date(options.new_signing_key)
     print("数据库结构和内置字典、角色已是最新。")
     return 0
+
+
+def bring_up_to_date(new_signing_key=False):
+    """Tables, and what they are shipped with; nothing of the demonstration district."""
+    migrate()
+    ensure_dictionaries()
+    ensure_roles()
+    if new_signing_key:
+        machines.forget_signing_key()
+    machines.check_secrets()
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from django.db import connection
 from jingwei import embedded
 from jingwei.cli import migrate, web, worker
 from jingwei.cli.demo import ensure_base, ensure_demo
+from jingwei.directory.setup import is_for_real
 from jingwei.running import machines
 
 START_SECONDS = 60  # for the web to answer
@@ -112,7 +113,7 @@ def _prepare_data(options):
     with migrate.as_owner():
         migrate.migrate()
     machines.check_secrets()
-    if os.environ.get("DEMO") == "0":
+    if os.environ.get("DEMO") == "0" or is_for_real():
         ensure_base()
     else:
         ensure_demo(people=options.people)
@@ -179,7 +180,9 @@ def _start(parts, options):
                 raise CommandError(f"{part.name} 没有启动成功，日志 {part.log} 的末尾是：\n{tail}")
         time.sleep(0.1)
     _say(f"网址　　　http://{options.host}:{options.port}/")
-    _say(f"演示账号　{settings.JINGWEI_HOME / 'demo-logins.txt'}")
+    logins = settings.JINGWEI_HOME / "demo-logins.txt"
+    if logins.exists():
+        _say(f"演示账号　{logins}")
     _say(f"日志　　　{settings.JINGWEI_HOME / 'logs'}")
     _say(f"ready http://{options.host}:{options.port}/")
 

@@ -221,7 +221,8 @@ def _decide(actor, registration, state, opinion):
     locked.decided_by, locked.decided_at = actor.name, timezone.now()
     locked.version += 1
     locked.save()
-    audit.record(actor, f"审核{state}", locked, resource="registrations", reason=opinion)
+    act = "审核通过" if state == Registration.APPROVED else "审核不通过"
+    audit.record(actor, act, locked, resource="registrations", reason=opinion)
     return locked
 
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from jingwei.base import audit, codes
 from jingwei.base.access import platform_actor
-from jingwei.base.models import Code
+from jingwei.base.models import Code, ParameterValue
 from jingwei.directory import rules
 from jingwei.directory.models import (
     Appointment,
@@ -39,13 +39,63 @@ SETUP = platform_actor("系统初始化")
 
 
 def ensure_base():
-    """Everything an instance needs before the first person: dictionaries to demonstration logins."""
+    """Everything an instance needs before the first person: dictionaries to demonstration logins.
+
+    One that was set up for real people gets nothing of the demonstration district.
+    """
     ensure_dictionaries()
+    if is_for_real():
+        ensure_roles()
+        return
     ensure_regions()
     ensure_outlines()
     ensure_organisations()
     ensure_roles()
     ensure_personas()
+
+
+FOR_REAL = "instance.for_real"  # the parameter row of an instance that was set up for real people
+
+
+def is_for_real() -> bool:
+    """Whether the instance was set up for real people: it never has a demonstration login (SEC-5)."""
+    return ParameterValue.objects.filter(name=FOR_REAL).exists()
+
+
+@transaction.atomic
+def set_up_for_real(regions, office, administrators) -> list[tuple[Operator, str]]:
+    """The first accounts of an instance for real people: the three administrators, with one-time passwords.
+
+    `regions` are (code, name) from the province down to the one served, `office` is the name of the
+    organisation there that keeps the accounts, `administrators` {kind: (login, name)}. Nobody has a password
+    that somebody chose, the right to business, or a way in without a second factor (P-1.8, SEC-4 to SEC-6).
+    ValidationError where accounts exist already or something is entered wrongly.
+    """
+    if Operator.objects.exists():
+        raise ValidationError("这个实例已经有账号，不能再次初始化")
+    if len({name for _, name in administrators.values()}) < len(administrators):
+        raise ValidationError("三员分立：三个管理员须是三个人")
+    for code, name in regions:
+        region = Region(code=code, name=name)
+        region.full_clean()
+        region.save(force_insert=True)
+    organisation = Organisation(name=office, region_id=regions[-1][0])
+    organisation.full_clean()
+    organisation.save(force_insert=True)
+    Role.objects.filter(name__in=administrators).update(second_factor=True)
+    made = []
+    for kind, (login, name) in administrators.items():
+        operator, password = Operator(login=login, name=name, organisation=organisation), random_password()
+        operator.set_password(password)
+        operator.password_at = timezone.now()
+        operator.full_clean()
+        operator.save(force_insert=True)
+        appointment = Appointment.objects.create(operator=operator, organisation=organisation)
+        appointment.roles.set(Role.objects.filter(name=kind))
+        audit.record(SETUP, "新增", operator, resource="operators", reason="初始化", 角色=kind)
+        made.append((operator, password))
+    ParameterValue.objects.create(name=FOR_REAL, value="是")
+    return made
 
 
 def _table(name):
