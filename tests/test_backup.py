@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from argparse import Namespace
+from datetime import date
 from pathlib import Path
 
 import psycopg
@@ -21,8 +22,11 @@ from django.db import connection
 
 from jingwei import embedded
 from jingwei.base.crypto import create_key_ring, provider
+from jingwei.base.models import Load
 from jingwei.cli import backup as backups
 from jingwei.cli import migrate, restore
+from jingwei.desk import files
+from jingwei.desk.storage import store
 from jingwei.directory.models import Session
 from jingwei.messages import samples as messages
 from jingwei.messages.models import SmsMessage
@@ -31,6 +35,7 @@ from jingwei.people import statistics
 from jingwei.people.models import Person, Tally
 
 pytestmark = [pytest.mark.req("P-10.2", "SEC-21"), pytest.mark.django_db(transaction=True)]
+SERVER = settings.EMBEDDED_SERVER  # of the run
 PHONE, ADDRESS = "16900001234", "上埔社区备份巷7号"
 
 
@@ -87,6 +92,15 @@ def signed(backup, **changes):
     (backup / backups.MAC).write_text(f"{key_id} {backups.code(content, key_id)}")
 
 
+def upload_of_an_unfinished_import():
+    """Where it lies."""
+    with files.create(1, "名单.xlsx") as file:
+        file.write(b"roster")
+    what = {"sheet": "roster", "resource": "people", "file_name": "名单.xlsx", "today": date(2026, 11, 1)}
+    Load.objects.create(**what, state=Load.DRAFT, file=file.stored)
+    return files.place(file.stored.pk)
+
+
 @pytest.fixture
 def busy():
     """Somebody who keeps writing one row into each of two tables, in one transaction."""
@@ -113,7 +127,10 @@ def busy():
 @pytest.mark.req("SEC-13", "P-4.1")
 def test_a_backup_of_a_busy_instance_comes_back_whole_elsewhere(village, place, busy):
     someone = people.person(phone=PHONE, address=ADDRESS)
+    attached = str(people.attachment().object)
+    store().put(attached, b"sealed picture")
     messages.message()
+    upload = upload_of_an_unfinished_import()
     statistics.refresh()
     assert (
         village.client.get("/people/").status_code == 200
@@ -144,7 +161,9 @@ def test_a_backup_of_a_busy_instance_comes_back_whole_elsewhere(village, place, 
             return other.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
 
         assert count("one") == count("two") > 0
-        assert count("people_person") == Person.objects.count() == 1
+        assert count("people_person") == Person.objects.count() == 2
+        assert (home / "attachments" / attached[:2] / attached).read_bytes() == b"sealed picture"
+        assert (home / "files" / upload.parent.name / upload.name).read_bytes() == upload.read_bytes()
         assert count("directory_session") == 0, "nobody goes on with a session of the past"
         assert count("people_tally") == 0, "a tally names transactions of the server it was made on"
         state = other.execute("SELECT state FROM sms_smsmessage").fetchone()
@@ -267,3 +286,74 @@ def test_the_key_ring_is_not_kept_beside_the_data(place):
         with pytest.raises(CommandError, match="不能与备份放在一起"):
             backups.run(Namespace(folder=place / "backups", keys=keys, keep=None))
     assert not (place / "backups").exists()
+
+
+# --- what a backup does not cover ---------------------------------------------------------------------------
+
+
+def own(folder, owner):
+    """Give a folder and what is in it to whom the server runs as."""
+    for path in [folder, *folder.rglob("*")]:
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def test_the_database_comes_back_as_it_stood_at_a_moment(place):
+    """Point in time, by the archive of changes, as docs/operating.md describes it."""
+    archive, source, copy = place / "archive", place / "pg", place / "copy"
+    archive.mkdir()
+    with embedded.Server(source) as server:
+        own(archive, source.stat())
+        with open(source / "postgresql.conf", "a") as configuration:
+            configuration.write("archive_mode = on\n")
+            configuration.write(f"archive_command = 'test ! -f {archive}/%f && cp %p {archive}/%f'\n")
+        server.stop()
+        server.ensure()
+        admin = embedded.url(source, user="postgres")
+        base = [embedded.BIN / "pg_basebackup", f"--dbname={admin}", f"--pgdata={copy}", "--checkpoint=fast"]
+        subprocess.run(base, check=True)
+        with psycopg.connect(admin, autocommit=True) as other:
+            other.execute("CREATE TABLE kept (word text)")
+            other.execute("INSERT INTO kept VALUES ('kept')")
+            [moment] = other.execute("SELECT clock_timestamp()::text").fetchone()
+            other.execute("DROP TABLE kept")
+            [last] = other.execute("SELECT pg_walfile_name(pg_current_wal_lsn())").fetchone()
+            other.execute("SELECT pg_switch_wal()")
+        until = time.monotonic() + 60
+        while not (archive / last).exists():
+            assert time.monotonic() < until, "nothing is archived"
+            time.sleep(0.1)
+    with open(copy / "postgresql.conf", "a") as configuration:
+        configuration.write(f"restore_command = 'cp {archive}/%f %p'\narchive_mode = off\n")
+        configuration.write(f"recovery_target_time = '{moment}'\nrecovery_target_action = promote\n")
+    (copy / "recovery.signal").touch()
+    own(copy, source.stat())
+    with embedded.Server(copy), psycopg.connect(embedded.url(copy, user="postgres")) as other:
+        assert other.execute("SELECT word FROM kept").fetchall() == [("kept",)]
+
+
+@pytest.mark.req("P-10.1")
+def test_a_migration_that_was_killed_goes_on(place):
+    name = f"jingwei_half_{os.getpid()}"
+    there = {"JINGWEI_HOME": str(place), "DATABASE_URL": embedded.url(SERVER, database=name)}
+    migrations = "SELECT app, name FROM django_migrations ORDER BY app, name"
+    with psycopg.connect(os.environ["DATABASE_URL"]) as other:
+        whole = other.execute(migrations).fetchall()
+    admin = embedded.url(SERVER, user="postgres", database="postgres")
+    with psycopg.connect(admin, autocommit=True) as server:
+        server.execute(f"CREATE DATABASE {name} OWNER jingwei")
+        try:
+            process = command("migrate", **there)
+            with psycopg.connect(there["DATABASE_URL"], autocommit=True) as other:
+                done = "SELECT count(*) FROM django_migrations"
+                while not other.execute("SELECT to_regclass('django_migrations')").fetchone()[0]:
+                    assert process.poll() is None, process.communicate()[0]
+                while other.execute(done).fetchone()[0] < len(whole) // 2:
+                    assert process.poll() is None, process.communicate()[0]
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+                assert other.execute(done).fetchone()[0] < len(whole), "it was too late"
+                code, said = run("migrate", **there)
+                assert code == 0, said
+                assert other.execute(migrations).fetchall() == whole
+        finally:
+            server.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -3,7 +3,7 @@
 For P-10.2, SEC-21 and SEC-13. A backup is a folder below FOLDER, named after its moment:
 
     database/      the database in pg_dump's directory format, of one snapshot
-    files/         the uploads that unfinished imports still need, sealed as they lie in the instance
+    files/         attachments, and the uploads that unfinished imports still need, sealed as they lie
     manifest.json  what it came from, the rows of each table, an SM3 digest of every part
     manifest.mac   the id of a key of the ring and the code of manifest.json under it
 
@@ -20,6 +20,7 @@ import re
 import shutil
 import subprocess
 import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,13 +34,16 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from jingwei import embedded
 from jingwei.base import audit
 from jingwei.base.access import platform_actor
+from jingwei.base.attachments import kinds_of_attachments
 from jingwei.base.crypto import provider
 from jingwei.base.models import Load
-from jingwei.desk import files
+from jingwei.desk import attachments, files
+from jingwei.desk.storage import store
 from jingwei.running import machines
 
 FORM = 1  # of the folder; another one is refused
 DATABASE, FILES, MANIFEST, MAC = "database", "files", "manifest.json", "manifest.mac"
+UPLOADS, ATTACHMENTS = "uploads", "attachments"  # in FILES
 JOBS = str(min(os.cpu_count(), 4))  # tables dumped or restored at a time
 _NAME = re.compile(r"[0-9]{8}-[0-9]{6}")
 _DRAFT = ".new"
@@ -180,20 +184,32 @@ def last_seal(connection, number=2**62) -> list:
 
 def _copy_files(connection, folder):
     """Copy what the snapshot names; how many files were deleted meanwhile, and how many are there."""
-    unfinished = "SELECT file_id FROM base_load WHERE file_id IS NOT NULL AND state = ANY(%s)"
     lost = kept = 0
-    for (pk,) in connection.execute(unfinished, [[Load.DRAFT, Load.RUNNING]]):
-        source = files.place(pk)
-        target = folder / source.relative_to(files.folder())
+    for name, source in _named_files(connection):
+        target = folder / name
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            shutil.copyfile(source, target)
+            with source() as content, open(target, "wb") as copy:
+                shutil.copyfileobj(content, copy, 2**20)
+                copy.flush()
+                os.fsync(copy.fileno())
+            kept += 1
         except FileNotFoundError:
-            lost += 1
-            continue
-        _sync(target)
-        kept += 1
+            # Of many an attachment there is no smaller picture.
+            lost += not name.endswith((attachments.SMALL, attachments.LARGE))
     return lost, kept
+
+
+def _named_files(connection):
+    """(name in the backup, what opens it) of each file that the database names."""
+    unfinished = "SELECT file_id FROM base_load WHERE file_id IS NOT NULL AND state = ANY(%s)"
+    for (pk,) in connection.execute(unfinished, [[Load.DRAFT, Load.RUNNING]]):
+        yield f"{UPLOADS}/{pk}", partial(open, files.place(pk), "rb")
+    for model in kinds_of_attachments():
+        objects = f"SELECT object FROM {model._meta.db_table} WHERE object IS NOT NULL"  # noqa: S608
+        for (pk,) in connection.execute(objects):
+            for variant in attachments.VARIANTS:
+                yield f"{ATTACHMENTS}/{pk}{variant}", partial(store().open, f"{pk}{variant}")
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
 import psycopg
@@ -37,6 +38,7 @@ from jingwei.base.fields import personal_fields, reveal
 from jingwei.cli import backup as backups
 from jingwei.cli import migrate
 from jingwei.desk import files
+from jingwei.desk.storage import store
 from jingwei.kit.sm4siv import Tampered
 from jingwei.messages.models import SmsMessage
 from jingwei.people.day_counts import DOSES, PEOPLE, recount
@@ -44,6 +46,7 @@ from jingwei.testing.models import SAMPLES
 
 _SAMPLE = 100  # sealed values opened from each end of a column
 _SHOWN = 20  # differences named in the report
+_OF_THE_DATABASE = ("DATABASE_URL", "JINGWEI_OWNER_URL", "JINGWEI_REPLICA_URL")
 _POSSIBLY_SENT = "备份之后可能已经发送，请核实"
 
 
@@ -64,11 +67,14 @@ def add_arguments(parser):
 def run(options):
     if options.verify:
         with tempfile.TemporaryDirectory(prefix="jingwei-restore-") as home:
-            keys = {
+            trial = {
+                "JINGWEI_HOME": home,
                 "JINGWEI_KEYS": str((options.keys or settings.JINGWEI_KEYS).resolve()),
                 "JINGWEI_MASTER_KEY_FILE": str(settings.JINGWEI_MASTER_KEY_FILE),
+                "JINGWEI_FILES": f"{home}/files",
+                "JINGWEI_STORAGE": f"{home}/attachments",
             }
-            return _run_in(options.backup, JINGWEI_HOME=home, **keys)
+            return _run_in(options.backup, **trial)
     if options.into and options.into.startswith(("postgresql://", "postgres://")):
         return _run_in(
             options.backup, options.keys, DATABASE_URL=options.into, JINGWEI_OWNER_URL=options.into
@@ -80,9 +86,7 @@ def run(options):
 
 def _run_in(backup, keys=None, **instance):
     """The same command in another instance, which is what the environment names."""
-    ours = {
-        name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "JINGWEI_OWNER_URL")
-    }
+    ours = {name: value for name, value in os.environ.items() if name not in _OF_THE_DATABASE}
     command = [
         sys.executable,
         "-c",
@@ -209,8 +213,12 @@ def _claim():
 
 
 def _restore_files(backup):
-    if (backup / backups.FILES).is_dir():
-        shutil.copytree(backup / backups.FILES, files.folder(), dirs_exist_ok=True)
+    for path in (backup / backups.FILES / backups.UPLOADS).glob("*"):
+        place = files.place(uuid.UUID(path.name))
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+    for path in (backup / backups.FILES / backups.ATTACHMENTS).glob("*"):
+        store().put(path.name, path.read_bytes())
 
 
 def _settle():
