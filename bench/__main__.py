@@ -11,7 +11,19 @@ import tempfile
 from importlib import import_module
 from pathlib import Path
 
-MODULES = ["roster", "demo", "search", "statistics", "export", "lists", "scans", "tracing", "entry", "signin"]
+MODULES = [
+    "roster",
+    "demo",
+    "search",
+    "statistics",
+    "export",
+    "lists",
+    "scans",
+    "tracing",
+    "entry",
+    "signin",
+    "audit",
+]
 RESULT = Path("var/bench.json")
 
 
