@@ -38,6 +38,8 @@ class Columns:
     keep: str
     names: Sequence[str]
     plain: Sequence[str] = ()
+    label: str = ""  # of a table, and `headings` of columns, that no page shows
+    headings: Mapping[str, str] = field(default_factory=dict)
 
 
 # --- when their time is over ------------------------------------------------------------------------------
@@ -157,7 +159,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Stays:
-    """What does not go when a person asks, and by which rule."""
+    """What does not go when a person asks, and by which rule; without `rows` it is not about residents."""
 
     model: type[models.Model]
     why: str

@@ -72,6 +72,8 @@ COLUMNS = [
         keep="与所属的日志相同",
         names=["first", "last", "people"],
         plain=["entry"],
+        label="日志涉及的人员",
+        headings={"first": "最小人员编号", "last": "最大人员编号", "people": "人员编号"},
     ),
     Columns(
         Alarm,
@@ -118,6 +120,8 @@ COLUMNS = [
         keep="与所属的导入记录一同删除",
         names=["said"],
         plain=["kind", "number", "count"],
+        label="导入的错误行",
+        headings={"said": "说明"},
     ),
     Columns(
         LoadRow,
@@ -126,6 +130,7 @@ COLUMNS = [
         keep="可以撤销的期间",
         names=["before"],
         plain=["row", "sheet_row", "outcome"],
+        label="导入改动的行",
     ),
     Columns(
         ListSetting,
@@ -134,6 +139,8 @@ COLUMNS = [
         keep="账号存续期间",
         names=["operator", "value"],
         plain=["resource", "name"],
+        label="操作员的列表设置",
+        headings={"operator": "操作员编号", "value": "列和查询"},
     ),
     Columns(
         StoredFile,
@@ -160,6 +167,8 @@ COLUMNS = [
         basis=BASIS,
         keep="与所属的历史记录相同",
         names=["metadata"],
+        label="历史记录的办理人",
+        headings={"metadata": "办理人"},
     ),
 ]
 

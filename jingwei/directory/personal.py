@@ -65,6 +65,8 @@ COLUMNS = [
         basis=LOGS,
         keep="长期",
         names=["login_key"],
+        label="用过的登录名",
+        headings={"login_key": "登录名"},
     ),
     Columns(
         SecondFactor,
@@ -73,6 +75,8 @@ COLUMNS = [
         keep="停用双因素时删除",
         names=["recovery"],
         plain=["confirmed_at", "last_step"],
+        label="双因素",
+        headings={"recovery": "恢复码的摘要"},
     ),
     Columns(
         Registration,
@@ -88,6 +92,7 @@ COLUMNS = [
         basis="本人绑定",
         keep="解除绑定、重置口令或删除账号时删除",
         names=["at"],
+        headings={"subject": "微信标识（openid）"},
     ),
     Columns(
         Appointment,
@@ -111,6 +116,7 @@ COLUMNS = [
         keep="退出或到期即删",
         names=["address", "device", "begun_at", "seen_at", "session_data"],
         plain=["session_key", "expire_date"],
+        headings={"session_data": "会话内容"},
     ),
     Columns(
         Guard,
@@ -119,6 +125,7 @@ COLUMNS = [
         keep="两天",
         names=["key", "tries"],
         plain=["locked_until", "updated_at"],
+        headings={"tries": "输错的时间和登录名"},
     ),
     Columns(
         RegionChange,

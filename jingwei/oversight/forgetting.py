@@ -23,7 +23,7 @@ from jingwei.oversight.models import ErasureRequest
 from jingwei.people.models import Person
 from jingwei.people.personal import identity_of
 
-RESOURCE, JOB, ASK = "erasure-requests", "forget-person", "申请删除个人信息"
+RESOURCE, JOB, ASK = "erasure-requests", "forget-person", "新增"
 PURPOSE = "oversight.erasure"  # of the key that marks numbers
 
 
@@ -137,8 +137,8 @@ def preview(request: ErasureRequest):
 
 
 def _staying(identity):
-    found = [(str(each), each.rows(identity).count() if each.rows else None, each.why) for each in staying()]
-    return [line for line in found if line[1] != 0]
+    found = [(str(each), each.rows(identity).count(), each.why) for each in staying() if each.rows]
+    return [line for line in found if line[1]]
 
 
 # --- doing it ---------------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ class ErasureRequest(Record):
     digest = models.CharField("摘要（SM3）", max_length=64, blank=True)
 
     scope = Scope(region="region", owner="created_by")
-    internal = (*Record.internal, "mark_key", "confirmed_by", "gone", "stays")
+    internal = (*Record.internal, "region", "mark_key", "confirmed_by", "gone", "stays")
 
     class Meta:
         verbose_name = "个人信息删除申请"

@@ -81,7 +81,7 @@ def show_retention(request):
 class ErasureResource(Resource):
     name = "erasures"
     label = "到期清理证明"
-    icon = "certificate"
+    icon = "checklist"
     model = Erasure
     actions = ("view", "export")
     readonly = ["label", "rule", "before", "count", "begun_at", "ended_at", "digest"]
@@ -144,7 +144,7 @@ class ErasureRequestResource(Resource):
     actions = ("view", "add", "export")
     fields = ["number", "reason"]
     form_fields = {"number": lambda actor: NumberField()}
-    readonly = ["state", "region", "asker", "confirmer", "confirmed_at", "ended_at", "mark", "digest"]
+    readonly = ["state", "asker", "confirmer", "confirmed_at", "ended_at", "mark", "digest"]
     columns = ["created_at", "number", "state", "reason", "asker", "confirmer", "ended_at"]
     link = "created_at"
     order = ["-pk"]
@@ -158,7 +158,7 @@ class ErasureRequestResource(Resource):
     figures = [Figure("个人信息删除申请待确认", f"state={ErasureRequest.WAITING}", waits=True)]
     pages = [("<int:pk>/", show_request)]
     sections = [
-        ("申请", ["number", "reason", "region", "asker", "state"]),
+        ("申请", ["number", "reason", "asker", "state"]),
         ("办理", ["confirmer", "confirmed_at", "ended_at", "mark", "digest"]),
     ]
     verbs = [

@@ -23,7 +23,7 @@ MASKED = {
 }
 SEARCHABLE = "SM4 加密（可按整值查找）"
 RANDOM = "SM4 加密"
-CLEAR = "不加密，按权限和数据范围查看"
+CLEAR = "不加密，按权限查看"
 NOWHERE = "不显示"
 # What follows from no entry of the register, whatever the table: keys, and what every record has.
 EVERY_RECORD = {"id", *(field.name for field in Record._meta.fields)}
@@ -74,7 +74,7 @@ def entries() -> Iterator[Entry]:
             else:
                 continue
             where = "、".join(shown.get((model, field.name), ())) or NOWHERE
-            yield Entry(_label(model), _heading(field), *told, where, *how)
+            yield Entry(_label(model, declared), _heading(field, declared), *told, where, *how)
 
 
 def undeclared() -> list[str]:
@@ -149,10 +149,11 @@ def _shown() -> dict:
     return found
 
 
-def _label(model):
+def _label(model, declared):
     origin = _origin(model)
-    return f"{origin._meta.verbose_name}的历史" if origin is not model else str(model._meta.verbose_name)
+    label = (declared and declared.label) or str(origin._meta.verbose_name)
+    return f"{label}的历史" if origin is not model else label
 
 
-def _heading(field):
-    return str(field.verbose_name)
+def _heading(field, declared):
+    return (declared and declared.headings.get(field.name)) or str(field.verbose_name)

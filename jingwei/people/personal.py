@@ -134,6 +134,19 @@ COLUMNS = [
             *("dose", "dose_on", "sampled_at"),
         ],
         plain=["xact", "sign"],
+        label="统计的增减",
+        headings={
+            "region": "村/社区",
+            "birth_date": "出生日期",
+            "sex": "性别",
+            "resident": "是否为常住人口",
+            "tenant": "是否为租户",
+            "occupation": "从业情况",
+            "group": "人群分类",
+            "dose": "接种针次",
+            "dose_on": "接种日期",
+            "sampled_at": "最后一次检测时间",
+        },
     ),
 ]
 NOBODYS = [Tally, TallyCount, DayCount]

@@ -278,7 +278,7 @@ def test_a_person_of_another_territory_is_not_deleted_from_here(village, otherto
     whose = person(region="990101001001").number.clear()
     with pytest.raises(ValidationError, match="其他辖区"):
         asked(othertown, whose)
-    assert LogEntry.objects.filter(act="申请删除个人信息", result="拒绝").exists()
+    assert LogEntry.objects.filter(resource="erasure-requests", act="新增", result="拒绝").exists()
     request = asked(village, whose)
     assert othertown.client.get(f"/erasure-requests/{request.pk}/").status_code == 404
     with pytest.raises(ValidationError, match="尚未办结"):

@@ -1,6 +1,7 @@
 """Every personal column stands in the register, with purpose, basis and keeping time (SEC-17)."""
 
 import io
+import re
 
 import openpyxl
 import pytest
@@ -32,6 +33,8 @@ def test_every_entry_says_what_for_by_which_rule_and_how_long():
     rows = list(register.entries())
     assert len(rows) > 100
     assert not [row for row in rows if not all(row)]
+    in_english = [row for row in rows if not all(re.search("[一-龥]", text) for text in row)]
+    assert not in_english, "give the table a `label` or the column one of the `headings` in COLUMNS"
 
 
 @pytest.fixture
