@@ -57,6 +57,11 @@ UPLOAD = timedelta(hours=1)  # after this an upload without a row was cut off
 WEBP = "image/webp"
 
 
+def names_of(kind: str, stored) -> list[str]:
+    """What lies in the store of an attachment of that kind whose `object` is `stored`."""
+    return [f"{stored}{variant}" for variant in (VARIANTS if kind == Attachment.PICTURE else (WHOLE,))]
+
+
 class Infected(ValidationError):
     """The scanner has found a virus in the file."""
 

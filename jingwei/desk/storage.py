@@ -43,7 +43,7 @@ class Folder:
 
     def put(self, name: str, content: bytes):
         """Store it whole or not at all."""
-        path = self._place(name)
+        path = self.place(name)
         draft = None
         try:
             for folder in (self.root, path.parent):
@@ -61,14 +61,15 @@ class Folder:
 
     def open(self, name: str):
         """A file object with the content; FileNotFoundError if there is none."""
-        return open(self._place(name), "rb")
+        return open(self.place(name), "rb")
 
     def remove(self, names):
         """Remove these; what is not there is gone already. A draft that a kill has left goes along."""
         for name in names:
-            self._place(name).unlink(missing_ok=True)
+            self.place(name).unlink(missing_ok=True)
 
-    def _place(self, name):
+    def place(self, name: str) -> Path:
+        """Where it lies."""
         return self.root / name[:2] / name
 
 
