@@ -242,19 +242,19 @@ if os.environ.get("JINGWEI_TLS") == "1":  # SEC-11
             "设置了 JINGWEI_TLS=1，还需要用 JINGWEI_TRUSTED_PROXY 写明反向代理的地址，如 127.0.0.1。"
         )
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    SECURE_HSTS_SECONDS = 365 * 24 * 3600
     SECURE_SSL_REDIRECT = True
     SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$", "^metrics$"]  # asked for by machines beside this one
-    SESSION_COOKIE_SECURE = True
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
-
 # To be preloaded by browsers is for the owner of the whole domain to ask, not for one site in it.
 SILENCED_SYSTEM_CHECKS = ["security.W021"]
 
 # Who may read figures and the state of the parts; everybody else learns whether the site works.
 JINGWEI_MONITOR = _networks("JINGWEI_MONITOR", "127.0.0.0/8,::1")
 JINGWEI_MONITOR_TOKEN = os.environ.get("JINGWEI_MONITOR_TOKEN", "")
+
 # Maps: their tiles come from the only other host a page may ask, and only where one is named (P-10.5).
 JINGWEI_TILES = os.environ.get("JINGWEI_TILES", "").split()
 JINGWEI_TILES_SYSTEM = os.environ.get("JINGWEI_TILES_SYSTEM") or "WGS-84"

@@ -49,6 +49,19 @@ LOOKED_UP = [
         " GROUP BY act, result",
     ),
     (
+        "jingwei_log_unsealed_seconds",
+        "How long the oldest line of the operation log has been waiting for the seal of its chain.",
+        [],
+        "SELECT coalesce(extract(epoch FROM now() - min(at)), 0) FROM base_logentry"
+        " WHERE at > (SELECT coalesce(max(at), '-infinity') FROM base_logseal)",
+    ),
+    (
+        "jingwei_alarms_open",
+        "Security alarms that nobody has dealt with, by kind.",
+        ["kind"],
+        "SELECT kind, count(*) FROM base_alarm WHERE handled_at IS NULL GROUP BY kind",
+    ),
+    (
         "jingwei_errors_5m",
         "Unexpected errors within the last five minutes.",
         [],
