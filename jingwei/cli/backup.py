@@ -3,12 +3,7 @@
 For P-10.2, SEC-21 and SEC-13. A backup is a folder below FOLDER, named after its moment:
 
     database/      the database in pg_dump's directory format, of one snapshot
-<<<<<<< HEAD
-    files/         the uploads that unfinished imports still need, sealed as they lie in the instance
-    attachments/   those of records, sealed too, where they lie in a folder; a bucket is kept by its own means
-=======
     files/         attachments, and the uploads that unfinished imports still need, sealed as they lie
->>>>>>> origin/main
     manifest.json  what it came from, the rows of each table, an SM3 digest of every part
     manifest.mac   the id of a key of the ring and the code of manifest.json under it
 
@@ -42,16 +37,6 @@ from jingwei.base.access import platform_actor
 from jingwei.base.attachments import kinds_of_attachments
 from jingwei.base.crypto import provider
 from jingwei.base.models import Load
-<<<<<<< HEAD
-from jingwei.desk import files
-from jingwei.desk.attachments import names_of
-from jingwei.desk.storage import Folder, store
-from jingwei.running import machines
-
-FORM = 1  # of the folder; another one is refused
-DATABASE, FILES, ATTACHMENTS = "database", "files", "attachments"
-MANIFEST, MAC = "manifest.json", "manifest.mac"
-=======
 from jingwei.desk import attachments, files
 from jingwei.desk.storage import store
 from jingwei.running import machines
@@ -59,7 +44,6 @@ from jingwei.running import machines
 FORM = 1  # of the folder; another one is refused
 DATABASE, FILES, MANIFEST, MAC = "database", "files", "manifest.json", "manifest.mac"
 UPLOADS, ATTACHMENTS = "uploads", "attachments"  # in FILES
->>>>>>> origin/main
 JOBS = str(min(os.cpu_count(), 4))  # tables dumped or restored at a time
 _NAME = re.compile(r"[0-9]{8}-[0-9]{6}")
 _DRAFT = ".new"
@@ -165,7 +149,7 @@ def _write(draft):
                 "keys": key_checks(),
                 "seal": last_seal(connection),
             }
-            lost, kept = _copy_files(_sealed_files(connection), draft)
+            lost, kept = _copy_files(connection, draft / FILES)
     manifest |= {"files": kept, "lost": lost, "parts": digests(draft)}
     content = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
     key_id = provider().key_id
@@ -198,32 +182,11 @@ def last_seal(connection, number=2**62) -> list:
     return [found[0], bytes(found[1]).hex()] if found else []
 
 
-<<<<<<< HEAD
-def _sealed_files(connection):
-    """(where it lies, its place in the backup) of every file that the snapshot names."""
-    unfinished = "SELECT file_id FROM base_load WHERE file_id IS NOT NULL AND state = ANY(%s)"
-    for (pk,) in connection.execute(unfinished, [[Load.DRAFT, Load.RUNNING]]):
-        yield files.place(pk), Path(FILES, files.place(pk).relative_to(files.folder()))
-    if isinstance(store(), Folder):
-        for model in kinds_of_attachments():
-            stored = f"SELECT kind, object FROM {model._meta.db_table} WHERE object IS NOT NULL"  # noqa: S608
-            for kind, pk in connection.execute(stored):
-                for name in names_of(kind, pk):
-                    yield store().place(name), Path(ATTACHMENTS, name[:2], name)
-
-
-def _copy_files(named, folder):
-    """Copy these files; how many were deleted meanwhile, and how many are there."""
-    lost = kept = 0
-    for source, place in named:
-        target = folder / place
-=======
 def _copy_files(connection, folder):
     """Copy what the snapshot names; how many files were deleted meanwhile, and how many are there."""
     lost = kept = 0
     for name, source in _named_files(connection):
         target = folder / name
->>>>>>> origin/main
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             with source() as content, open(target, "wb") as copy:

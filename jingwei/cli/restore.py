@@ -86,14 +86,7 @@ def run(options):
 
 def _run_in(backup, keys=None, **instance):
     """The same command in another instance, which is what the environment names."""
-<<<<<<< HEAD
-    theirs = {"DATABASE_URL", "JINGWEI_OWNER_URL"}
-    if "JINGWEI_HOME" in instance:  # of another folder, nothing goes to where ours keeps its files
-        theirs |= {"JINGWEI_FILES", "JINGWEI_STORAGE"}
-    ours = {name: value for name, value in os.environ.items() if name not in theirs}
-=======
     ours = {name: value for name, value in os.environ.items() if name not in _OF_THE_DATABASE}
->>>>>>> origin/main
     command = [
         sys.executable,
         "-c",
@@ -220,17 +213,11 @@ def _claim():
 
 
 def _restore_files(backup):
-<<<<<<< HEAD
-    if (backup / backups.FILES).is_dir():
-        shutil.copytree(backup / backups.FILES, files.folder(), dirs_exist_ok=True)
-    for path in (backup / backups.ATTACHMENTS).glob("*/*"):
-=======
     for path in (backup / backups.FILES / backups.UPLOADS).glob("*"):
         place = files.place(uuid.UUID(path.name))
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.copyfile(path, place)
     for path in (backup / backups.FILES / backups.ATTACHMENTS).glob("*"):
->>>>>>> origin/main
         store().put(path.name, path.read_bytes())
 
 
