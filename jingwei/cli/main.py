@@ -32,6 +32,7 @@ COMMANDS = {
     "boundaries": ("jingwei.cli.boundaries", "导入区划边界"),
     "export": ("jingwei.cli.export", "导出数据"),
     "rows": ("jingwei.cli.rows", "查询数据"),
+    "leak-scan": ("jingwei.cli.leak_scan", "检查日志、文件和数据库中有没有个人信息明文"),
     "rotate-keys": ("jingwei.cli.rotate_keys", "轮换密钥：重新加密全部个人信息，不停机"),
     "verify-log": ("jingwei.cli.verify_log", "校验操作日志是否被改动"),
     "run-nightly": ("jingwei.cli.nightly", "场所比对、扫码预警和预警短信"),

@@ -98,7 +98,7 @@ class Conflict:
 
 def conflict_of(resource, stored, form, seen):
     """The conflict of a form that was filled in on version `seen` of a record that is now `stored`."""
-    log = LogEntry.objects.filter(resource=resource.name, object_id=str(stored.pk), result="成功")
+    log = LogEntry.objects.filter(resource=resource.name, object_id=audit.id_of(stored), result="成功")
     changes = [entry for entry in log.order_by("-id")[:20] if "changes" in entry.detail]
     found = Conflict(changes[: stored.version - int(seen)] if seen.isdecimal() else [])
     for name, value in form.values.items():

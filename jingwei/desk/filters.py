@@ -17,7 +17,7 @@ from django.utils import timezone
 from jingwei.base import codes
 from jingwei.base.access import Actor
 from jingwei.base.codes import CodeField
-from jingwei.base.fields import GramsField, SealedField
+from jingwei.base.fields import GramsField, SealedField, mask
 from jingwei.base.resource import Between, Choice, Contains, Day, Exact, Filter, Ref, Region, Where, YesNo
 from jingwei.desk.columns import field_at
 from jingwei.directory.models import Region as RegionRow
@@ -216,6 +216,8 @@ def _exact(declared, texts, question):
     condition = Q(pk__in=[])
     for text in texts:
         condition |= Q(**{declared.name: stored_form(target, text)})
+    if isinstance(target, SealedField):  # shown on the page and in the log
+        texts = [mask(target.kind, text) for text in texts]
     return condition, "、".join(texts)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from jingwei.base.audit import shown
+from jingwei.base.audit import id_of, shown
 from jingwei.base.models import LogEntry
 from jingwei.directory.models import Operator
 
@@ -26,7 +26,7 @@ class Change:
 
 def history_of(resource, row) -> list[Change]:
     """The changes of a record, the latest first."""
-    entries = LogEntry.objects.filter(resource=resource.name, object_id=str(row.pk)).exclude(
+    entries = LogEntry.objects.filter(resource=resource.name, object_id=id_of(row)).exclude(
         act__in=(*LOOKS, *LOADS)
     )
     found = [
