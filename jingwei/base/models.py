@@ -135,7 +135,10 @@ class LogPeople(models.Model):
     people = ArrayField(models.BigIntegerField())
 
     class Meta:
-        indexes = [models.Index(fields=["first", "last"], name="log_about_person")]
+        indexes = [
+            models.Index(fields=["first", "last"], name="log_about_person"),
+            models.Index(fields=["entry"], name="log_people_of_entry"),
+        ]
 
 
 class Alarm(models.Model):

@@ -59,10 +59,11 @@ class Finding:
 def watch() -> int:
     """Look through what was sealed since the last time; returns how many alarms were raised or added to."""
     with wall.beyond_scope():
-        AlarmWatch.objects.get_or_create(pk=1)
+        last = LogSeal.objects.values_list("number", flat=True).last() or 0
+        # What was before there were alarms raises none.
+        AlarmWatch.objects.get_or_create(pk=1, defaults={"seal": last})
         seen = AlarmWatch.objects.select_for_update().get(pk=1)
-        last = LogSeal.objects.values_list("number", flat=True).last()
-        if last is None or last <= seen.seal:
+        if last <= seen.seal:
             return 0
         found = [finding for rule in RULES for finding in rule(seen.seal)]
         for finding in found:

@@ -15,10 +15,10 @@ from jingwei.base.resource import (
     Region,
     Resource,
     Tab,
-    Tool,
     Verb,
     Where,
 )
+from jingwei.directory.resources.signing_in import SignInResource
 from jingwei.oversight import alarms
 from jingwei.oversight.queries import LOOKS, looks_at
 
@@ -73,10 +73,6 @@ class LogResource(Resource):
         Tab("查看明文", Q(act="查看明文")),
         Tab("导出", Q(act="导出")),
         Tab("登录", Q(act__in=("登录", "退出", "锁定", "解锁"))),
-    ]
-    tools = [
-        Tool("谁看过某人", "eye", "who-looked", "logs.looks"),
-        Tool("日志校验", "shield-check", "log-chain", "logs.verify"),
     ]
     filters = [
         Between("at"),
@@ -167,4 +163,4 @@ class ErrorResource(Resource):
     empty = "没有错误记录。"
 
 
-RESOURCES = [AlarmResource(), LogResource(), LookResource(), ErrorResource()]
+RESOURCES = [AlarmResource(), LogResource(), SignInResource(), LookResource(), ErrorResource()]

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from jingwei.base import audit, chain
 from jingwei.base.access import platform_actor
-from jingwei.base.models import LogEntry, LogSeal
+from jingwei.base.models import LogDrop, LogEntry, LogPeople, LogSeal
 
 ACTOR = platform_actor("测试")
 PROTECTED = ["base_logentry", "base_logseal", "base_logdrop"]
@@ -144,10 +144,12 @@ def test_after_a_dump_was_restored_in_another_cluster_the_chain_goes_on(sealed):
 
 
 @pytest.mark.req("SEC-9")
-@pytest.mark.parametrize("table", ["base_logentry", "base_logseal", "base_logdrop"])
+@pytest.mark.parametrize("table", ["base_logentry", "base_logseal", "base_logdrop", "base_logpeople"])
 @pytest.mark.parametrize("statement", ["UPDATE {} SET id = 1", "DELETE FROM {}", "TRUNCATE {}"])
 def test_the_database_refuses_to_change_any_part_of_the_chain(sealed, table, statement):
     statement = statement.replace("id", "number") if table == "base_logseal" else statement
+    audit.note_people(LogEntry.objects.get(pk=sealed[0]), [1])
+    LogDrop.objects.create(upto=0, at=timezone.now(), digest=b"")
     with pytest.raises(Error, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement.format(table))
 
@@ -157,11 +159,13 @@ def test_old_rows_go_and_the_rest_still_verifies(sealed):
     assert chain.drop_old() == 0
     with connection.cursor() as cursor, pytest.raises(Error, match="append-only"):
         cursor.execute("SELECT base_drop_log(%s)", [LogSeal.objects.last().number])
+    audit.note_people(LogEntry.objects.get(pk=sealed[0]), [1])
     rewrite(timezone.now() - timedelta(days=4 * 365))
     [kept] = write("今天")
     chain.seal()
     assert chain.drop_old() >= len(sealed)
     assert not LogEntry.objects.filter(pk__in=sealed).exists() and LogEntry.objects.filter(pk=kept).exists()
+    assert not LogPeople.objects.exists()
     verdict = chain.verify()
     assert verdict.sound and verdict.dropped >= len(sealed)
     tamper("UPDATE base_logdrop SET upto = upto + 1")

@@ -19,7 +19,6 @@ from jingwei.directory.resources.signing_in import (
     LockResource,
     ProviderResource,
     SessionResource,
-    SignInResource,
 )
 
 RESOURCES = [
@@ -37,5 +36,4 @@ RESOURCES = [
     CodeResource(),
     MenuGrantResource(),
     ProviderResource(),
-    SignInResource(),
 ]
