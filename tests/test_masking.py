@@ -8,7 +8,7 @@ from django.db import connection
 from jingwei import menu
 from jingwei.base import rotation
 from jingwei.base.crypto import Column, Tampered, provider
-from jingwei.base.fields import mask, personal_fields
+from jingwei.base.fields import personal_fields
 from jingwei.base.models import ErrorEntry, LogEntry
 from jingwei.desk import addresses
 from jingwei.kit.leaks import Leaks
