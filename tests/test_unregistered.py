@@ -1,10 +1,8 @@
 """Who is in no register waits on a list, and finds samples and doses there when registered (CL-6.5)."""
 
 import csv
-from datetime import timedelta
 
 import pytest
-from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from jingwei.base import loading
@@ -175,19 +173,10 @@ def test_coming_again_changes_nothing(entry, village, load):
     }
 
 
-def test_the_night_finds_whom_two_transactions_did_not_see_and_forgets_after_a_year(entry, village):
+def test_the_night_finds_whom_two_transactions_did_not_see(entry, village):
     someone = person(number=STRANGER)  # without the action that looks for entries
-    old = Unregistered.objects.create(
-        number=number("19700101", 9),
-        first_at=timezone.now(),
-        last_at=timezone.now(),
-        source="核酸检测样表",
-        state=DISMISSED,
-        decided_at=timezone.now() - timedelta(days=400),
-    )
     assert registering.TIDY in {entry.kind for entry in TIMETABLE}
     registering.tidy(None, None, None)
     entry.refresh_from_db()
     someone.refresh_from_db()
     assert (entry.state, someone.dose) == (REGISTERED, 2)
-    assert not Unregistered.objects.filter(pk=old.pk).exists()

@@ -1,7 +1,5 @@
 """What is decided on the list of those in no register: register, dismiss, reopen (CL-6.5)."""
 
-from datetime import timedelta
-
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.utils import timezone
@@ -15,7 +13,6 @@ from jingwei.people.sheets import RosterSheet
 from jingwei.people.unregistered import overlooked
 
 TIDY, TIDY_LABEL = "tidy-unregistered", "整理未登记人员"
-KEPT_DAYS = 365  # after a decision
 
 
 @transaction.atomic
@@ -82,11 +79,8 @@ def _decide(actor, entry, state, reason):
 
 @transaction.atomic
 def tidy(actor, job, report) -> dict:
-    """Kind of job: close entries of people who are registered, forget those decided a year ago (SEC-17)."""
+    """Kind of job: close entries of people who are registered."""
     people = overlooked()
     if people:
         find_what_came_before(people)
-    old = timezone.now() - timedelta(days=KEPT_DAYS)
-    decided = Unregistered.objects.exclude(state=Unregistered.WAITING).filter(decided_at__lt=old)
-    forgotten, _ = decided.delete()
-    return {"message": f"{len(people)} 人已在册，{forgotten} 条处理满一年的记录已清除。"}
+    return {"message": f"{len(people)} 人已在册。"}

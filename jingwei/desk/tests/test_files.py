@@ -137,6 +137,18 @@ def test_an_expired_file_is_refused_at_once_and_gone_from_disk_at_the_next_clean
 
 @pytest.mark.req("P-5.4", "SEC-18")
 @pytest.mark.django_db
+def test_a_file_whose_remover_was_killed_after_its_row_is_gone_from_disk_as_well(village, stored):
+    key, path = stored.pk, files.place(stored.pk)
+    files.remove(stored)  # and killed before what follows the end of the transaction
+    assert path.exists()
+    assert village.client.get(f"/files/{key}/").status_code == 404
+    os.utime(path, (0, 0))
+    files.clean_up(village.actor, None, None)
+    assert not path.exists()
+
+
+@pytest.mark.req("P-5.4", "SEC-18")
+@pytest.mark.django_db
 def test_what_a_killed_process_left_half_written_is_cleaned_up(village, stored):
     left = files.place(stored.pk).with_name("half.new")
     left.write_bytes(b"x")

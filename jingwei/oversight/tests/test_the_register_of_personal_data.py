@@ -12,8 +12,10 @@ from jingwei import menu
 from jingwei.base.fields import SealedField
 from jingwei.base.models import LogEntry
 from jingwei.base.personal import Columns
+from jingwei.directory.setup import PERSONAS
 from jingwei.oversight import register
 from jingwei.people.models import Person, TallyCount
+from tests.personas import Persona
 
 pytestmark = pytest.mark.django_db
 
@@ -123,3 +125,14 @@ def test_the_security_and_the_audit_administrator_read_print_and_export_it(
     assert sorted(acts) == ["导出", "导出", "打印", "打印"]
     for persona in (district, sysadmin):
         assert persona.client.get("/personal-data/").status_code == 403
+
+
+@pytest.mark.req("SEC-18")
+def test_no_browser_keeps_a_page_of_the_menu():
+    opened = set()
+    for persona in map(Persona, [persona.login for persona in PERSONAS]):
+        for page in menu.pages():
+            if page.name not in opened and persona.actor.may_open(page.name, page.permission):
+                assert persona.client.get(f"/{page.name}/").headers["Cache-Control"] == "no-store", page.name
+                opened.add(page.name)
+    assert opened == {page.name for page in menu.pages()}
