@@ -12,12 +12,13 @@ import hypothesis
 import psycopg
 import pytest
 from django.conf import settings
-from django.core.management import call_command
 from django.db import connection, connections
 from django.test import TransactionTestCase
 
 from jingwei import embedded
+from jingwei.base import wall
 from jingwei.base.crypto import create_key_ring
+from jingwei.cli.migrate import migrate
 from jingwei.directory.setup import ensure_base
 
 pytest_plugins = ["tests.personas"]
@@ -25,6 +26,9 @@ pytest_plugins = ["tests.personas"]
 # How fast the machine is says nothing about the code.
 hypothesis.settings.register_profile("jingwei", deadline=None)
 hypothesis.settings.load_profile("jingwei")
+
+
+wall.unplaced = wall.BEYOND  # threads that tests begin
 
 
 def pytest_configure(config):
@@ -48,16 +52,34 @@ def django_db_setup(django_test_environment, django_db_blocker, worker_id):
         with open(settings.JINGWEI_HOME / "template.lock", "a+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if lock.tell() == 0:
-                call_command("migrate", verbosity=0)
+                with wall.as_owner():
+                    migrate()
                 ensure_base()
                 lock.write("made")
             copy_database(name)
         connection.settings_dict["NAME"] = name
         # Programs that a test starts see the same rows.
-        os.environ["DATABASE_URL"] = embedded.url(settings.EMBEDDED_SERVER, database=name)
+        server = settings.EMBEDDED_SERVER
+        os.environ["DATABASE_URL"] = embedded.url(server, user="jingwei_app", database=name)
+        os.environ["JINGWEI_OWNER_URL"] = embedded.url(server, database=name)
+        settings.OWNER_DATABASE["NAME"] = name
         TransactionTestCase._fixture_teardown = lambda case: copy_database(name)
         yield
         connections.close_all()
+
+
+@pytest.fixture(autouse=True)
+def looks_at_everything():
+    """A test stands before the wall; what it asks of a page or a command is asked from where these stand."""
+    with wall.beyond_scope():
+        yield
+
+
+@pytest.fixture
+def owner(transactional_db):
+    """The owner of the tables, whom nothing but triggers hold up."""
+    with psycopg.connect(os.environ["JINGWEI_OWNER_URL"], autocommit=True) as connection:
+        yield connection
 
 
 @pytest.fixture(autouse=True)

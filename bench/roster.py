@@ -15,6 +15,7 @@ from import_export import resources
 
 from bench import Figure, sheets
 from jingwei import embedded
+from jingwei.base.wall import as_owner
 from jingwei.directory.models import Region
 from jingwei.people.models import Person
 
@@ -125,5 +126,5 @@ def _with_import_export(rows):
 
 
 def _empty():
-    with connection.cursor() as cursor:
+    with as_owner(), connection.cursor() as cursor:
         cursor.execute("TRUNCATE people_person, base_load, base_loadchunk, base_loadrow CASCADE")

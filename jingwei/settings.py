@@ -2,7 +2,8 @@
 
 Environment:
     JINGWEI_HOME        folder of this instance: database, keys, logs, logins (default var/ in the project)
-    DATABASE_URL        a PostgreSQL >= 15 elsewhere; without it the embedded server in JINGWEI_HOME is used
+    DATABASE_URL        a PostgreSQL >= 15 elsewhere, signing in as the application (jingwei/roles.sql);
+                        without it the embedded server in JINGWEI_HOME is used
     JINGWEI_OWNER_URL   the same database as the owner of its tables, for `jingwei migrate` alone
     JINGWEI_REPLICA_URL a streaming replica of it, for reads that may be some seconds old
     JINGWEI_POOL        most database connections of one web process (default: none are pooled)
@@ -68,7 +69,7 @@ def _database(url, variable="DATABASE_URL"):
     database = {name: str(options.pop(option, "")) for name, option in names.items()}
     if not database["NAME"]:
         raise ImproperlyConfigured(f"环境变量 {variable} 没有写明数据库名。")
-    return {"ENGINE": "django.db.backends.postgresql", **database, "OPTIONS": options}
+    return {"ENGINE": "jingwei.base.postgresql", **database, "OPTIONS": options}
 
 
 def _networks(name, default):
@@ -117,7 +118,9 @@ DEBUG = False
 # Data
 EMBEDDED_SERVER = None if os.environ.get("DATABASE_URL") else JINGWEI_HOME / "pg"  # its data folder
 DATABASES = {
-    "default": _database(embedded.url(EMBEDDED_SERVER) if EMBEDDED_SERVER else os.environ["DATABASE_URL"])
+    "default": _database(
+        embedded.url(EMBEDDED_SERVER, user="jingwei_app") if EMBEDDED_SERVER else os.environ["DATABASE_URL"]
+    )
 }
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # a restarted server costs a reconnect, not an error page
 if pool := _number("JINGWEI_POOL"):
@@ -129,7 +132,13 @@ if url := os.environ.get("JINGWEI_REPLICA_URL"):
     if pool:
         DATABASES["replica"]["OPTIONS"]["pool"] = {"min_size": 0, "max_size": pool, "timeout": 2}
 DATABASE_ROUTERS = ["jingwei.base.replica.Router"]
-OWNER_DATABASE = _database(url, "JINGWEI_OWNER_URL") if (url := os.environ.get("JINGWEI_OWNER_URL")) else None
+# Who owns the tables, for migrations alone: the application owns nothing (SEC-9).
+OWNER_DATABASE = _database(
+    embedded.url(EMBEDDED_SERVER)
+    if EMBEDDED_SERVER
+    else os.environ.get("JINGWEI_OWNER_URL") or os.environ["DATABASE_URL"],
+    "JINGWEI_OWNER_URL",
+)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [

@@ -105,7 +105,7 @@ def upload_of_an_unfinished_import():
 def busy():
     """Somebody who keeps writing one row into each of two tables, in one transaction."""
     ending = threading.Event()
-    address = os.environ["DATABASE_URL"]
+    address = os.environ["JINGWEI_OWNER_URL"]
 
     def write():
         with psycopg.connect(address) as other:
@@ -243,7 +243,7 @@ def test_a_trial_names_what_is_not_as_it_was(place):
 def test_a_killed_backup_leaves_nothing_that_looks_whole(place):
     folder = place / "backups"
     first = back_up(folder)
-    with psycopg.connect(os.environ["DATABASE_URL"]) as other:
+    with psycopg.connect(os.environ["JINGWEI_OWNER_URL"]) as other:
         other.execute("LOCK people_person")  # the dump waits here
         process = command("backup", folder)
         waiting = "SELECT FROM pg_locks WHERE NOT granted"

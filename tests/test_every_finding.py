@@ -98,6 +98,8 @@ PROGRAM = """
 import resource, sys
 import django
 django.setup()
+from jingwei.base import wall
+wall.unplaced = wall.BEYOND
 import polars as pl
 from pathlib import Path
 from jingwei.base import reading, workbooks

@@ -170,7 +170,9 @@ def test_a_load_killed_at_ten_random_moments_comes_out_as_an_undisturbed_one(vil
 def inside(instance, function, *arguments):
     """What a function of this module gives in the database of the instance."""
     program = (
-        "import django, json, sys; django.setup(); from tests import test_faults;"
+        "import django, json, sys; django.setup();"
+        "from jingwei.base import wall; wall.unplaced = wall.BEYOND;"
+        "from tests import test_faults;"
         "print(json.dumps(getattr(test_faults, sys.argv[1])(*sys.argv[2:])))"
     )
     command = [sys.executable, "-c", program, function, *map(str, arguments)]

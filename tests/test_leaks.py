@@ -118,7 +118,7 @@ def a_day_elsewhere(secrets, district, venueops, rescue, secadmin):
 
 def dump():
     """The whole database as `pg_dump` writes it."""
-    command = [embedded.BIN / "pg_dump", "--inserts", "--dbname", os.environ["DATABASE_URL"]]
+    command = [embedded.BIN / "pg_dump", "--inserts", "--dbname", os.environ["JINGWEI_OWNER_URL"]]
     return subprocess.run(command, check=True, capture_output=True).stdout
 
 

@@ -196,7 +196,7 @@ def site():
             replica = Replica(data, first.home / "replica")
             replica.start()
             first.environment |= {
-                "DATABASE_URL": embedded.url(data),
+                "DATABASE_URL": embedded.url(data, user="jingwei_app"),
                 "JINGWEI_OWNER_URL": embedded.url(data),
                 "JINGWEI_REPLICA_URL": replica.url,
                 "JINGWEI_FILES": str(first.home / "shared"),

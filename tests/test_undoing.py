@@ -116,6 +116,8 @@ def test_an_undoing_of_samples_that_was_stopped_goes_on(village, load, monkeypat
 COMMAND = """
 import sys, django
 django.setup()
+from jingwei.base import wall
+wall.unplaced = wall.BEYOND
 from jingwei.base import loading
 from jingwei.base.models import Load
 from jingwei.directory.actors import actor_of_login

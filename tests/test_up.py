@@ -121,7 +121,8 @@ def test_after_a_kill_of_the_command_alone_it_starts_again(instance):
 def test_with_a_database_elsewhere_there_is_no_embedded_server(empty_instance):
     elsewhere = empty_instance.home / "elsewhere"
     with embedded.Server(elsewhere):
-        empty_instance.environment["DATABASE_URL"] = embedded.url(elsewhere)
+        empty_instance.environment["DATABASE_URL"] = embedded.url(elsewhere, user="jingwei_app")
+        empty_instance.environment["JINGWEI_OWNER_URL"] = embedded.url(elsewhere)
         empty_instance.start()
         assert empty_instance.answers()
         assert not (empty_instance.home / "pg").exists()

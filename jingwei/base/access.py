@@ -35,6 +35,14 @@ class DataScope:
     organisations_alone: frozenset[str] = frozenset()  # paths, only the organisation itself
     owner: int | None = None  # operator id
 
+    @property
+    def organisations_text(self) -> str:
+        """Whose organisations are reached, as a text to compare (`SameReach`); "" for nobody's."""
+        if self.everything:
+            return "全部"
+        alone = sorted(f"{path}=" for path in self.organisations_alone)
+        return " ".join([*sorted(self.organisations), *alone])
+
     def __or__(self, other):
         return DataScope(
             everything=self.everything or other.everything,
@@ -92,10 +100,17 @@ class Actor:
     organisation: str = ""
     region: str = ""  # code of the organisation's region
     grants: Mapping[str, DataScope] = field(default_factory=dict)
+    # What the roles reach that are no administrator's: all that the database may show of people and places.
+    business: DataScope = NO_SCOPE
     hidden_menus: frozenset[str] = frozenset()  # resources whose menu is withheld (P-1.7)
     address: str = ""
     device: str = ""
     request_id: str = ""
+
+    @property
+    def is_platform(self) -> bool:
+        """Whether the platform itself acts, and nobody in particular."""
+        return isinstance(self.grants, _Everything)
 
     def may(self, permission: str) -> bool:
         return permission in self.grants and permission.partition(".")[0] not in self.hidden_menus
@@ -123,7 +138,8 @@ class Scope:
 
     `region` and `organisation` may name several paths; a row is seen when any of them is inside, with
     `every_region` only when all the regions are. A model that everybody with the permission may see whole
-    (dictionaries, roles) says `shared=True` on purpose.
+    (dictionaries, roles) says `shared=True` on purpose. With `known`, the database lets everybody who is
+    signed in read the rows wherever other rows name them (`wall`), as one does the names of organisations.
     """
 
     region: str | tuple[str, ...] = ()
@@ -131,6 +147,7 @@ class Scope:
     owner: str = ""
     shared: bool = False
     every_region: bool = False
+    known: bool = False
 
     def within(self, reach: DataScope) -> Q:
         """Condition for the rows `reach` covers. An empty reach covers none."""
@@ -140,10 +157,10 @@ class Scope:
             return Q()
         inside = [
             reduce(or_, (Q(**{f"{path}__startswith": prefix}) for prefix in reach.regions), NO_ROWS)
-            for path in _paths(self.region)
+            for path in paths(self.region)
         ]
         condition = reduce(and_ if self.every_region else or_, inside) if inside else NO_ROWS
-        for path in _paths(self.organisation):
+        for path in paths(self.organisation):
             for prefix in reach.organisations:
                 condition |= Q(**{f"{path}__startswith": prefix})
             if reach.organisations_alone:
@@ -153,7 +170,24 @@ class Scope:
         return condition
 
 
-def _paths(declared):
+@dataclass(frozen=True)
+class SameReach(Scope):
+    """For what was worked out over all that somebody reaches: seen by who reaches the same, or everything.
+
+    `reach` names the column with the `DataScope.organisations_text` of then.
+    """
+
+    reach: str = ""
+
+    def within(self, reach):
+        text = reach.organisations_text
+        if not text:
+            return NO_ROWS
+        return Q() if reach.everything else Q(**{self.reach: text})
+
+
+def paths(declared: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The paths a scope declares for regions or organisations."""
     return (declared,) if isinstance(declared, str) else declared
 
 

@@ -1,7 +1,7 @@
 """Secondary indexes, built in one go after a table was filled: many times faster than row by row.
 
-What a model declares is what has to be there. A filling that was killed leaves indexes missing; the next
-large one, or `restore_indexes` at the start of the instance, makes them again.
+A filling that was killed leaves indexes missing; the next large one, or `restore_indexes` at the start of the
+instance, makes them again. The database does both for us, since an index is its owner's (`wall.sql`).
 """
 
 from contextlib import contextmanager, suppress
@@ -10,7 +10,6 @@ from django.db import OperationalError, ProgrammingError, connection, models, tr
 
 MANY = 50_000  # rows; of fewer each finds its place in the indexes in no time
 _TIMES = 20  # as many rows as are stored have to come before the stored ones do without their indexes
-_RESTORING = 0x696478  # key of the advisory lock of who makes indexes
 
 
 @contextmanager
@@ -35,7 +34,7 @@ def filling(model: type[models.Model], rows: int):
         restore_indexes([model])
     if dropped:
         with connection.cursor() as cursor:  # or whoever searches first finds no statistics of the new rows
-            cursor.execute(f"ANALYZE {connection.ops.quote_name(model._meta.db_table)}")
+            cursor.execute("SELECT wall_analyze(%s)", [model._meta.db_table])
 
 
 def drop_indexes(tables: list[type[models.Model]]):
@@ -43,28 +42,20 @@ def drop_indexes(tables: list[type[models.Model]]):
 
     OperationalError when somebody uses a table for seconds: everybody else would have to wait behind us.
     """
-    with transaction.atomic(), connection.schema_editor() as editor:
-        editor.execute("SET LOCAL lock_timeout = '3s'")
-        there = _there()
-        for table in tables:
-            for index in table._meta.indexes:
-                if index.name in there:
-                    editor.remove_index(table, index)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL lock_timeout = '3s'")
+        cursor.execute("SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()")
+        there = {name for (name,) in cursor.fetchall()}
+        for index in [index.name for table in tables for index in table._meta.indexes]:
+            if index in there:
+                cursor.execute("SELECT wall_drop_index(%s)", [index])
 
 
 def restore_indexes(tables: list[type[models.Model]]):
-    """Make the declared indexes that are missing, each in a transaction of its own."""
-    for table in tables:
-        for index in table._meta.indexes:
-            if index.name not in _there():
-                with transaction.atomic(), connection.schema_editor() as editor:
-                    # Another process may be at it.
-                    editor.execute(f"SELECT pg_advisory_xact_lock({_RESTORING})")
-                    if index.name not in _there():
-                        editor.add_index(table, index)
-
-
-def _there():
+    """Make the indexes that were dropped of these tables, each in a transaction of its own."""
+    names = [table._meta.db_table for table in tables]
     with connection.cursor() as cursor:
-        cursor.execute("SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()")
-        return {name for (name,) in cursor.fetchall()}
+        cursor.execute('SELECT name FROM wall_dropped_index WHERE "table" = ANY(%s)', [names])
+        # Of two processes the second waits for the first and finds nothing left to make.
+        for (name,) in cursor.fetchall():
+            cursor.execute("SELECT wall_make_index(%s)", [name])

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from datetime import time as clock
@@ -31,6 +32,7 @@ from jingwei.base.models import Load, LoadChunk
 from jingwei.base.parameters import Parameter
 from jingwei.base.reading import ROW
 from jingwei.base.sheets import MESSAGES, Sheet, clean_frame
+from jingwei.base.wall import beyond_scope
 
 UNDO_DAYS = Parameter(
     "import.undo_days",
@@ -73,6 +75,7 @@ class Prepared:
     peak_mb: int = 0  # memory of the reader and of this process together
 
 
+@beyond_scope()
 def load(
     actor,
     sheet: Sheet,
@@ -245,9 +248,10 @@ def _ahead(items):
     """The items, each made in a thread with a connection of its own while the one before it is used."""
     with ThreadPoolExecutor(1) as making:
         try:
-            coming = making.submit(next, items, None)
+            # The thread stands where this one does, before the wall.
+            coming = making.submit(copy_context().run, next, items, None)
             while (item := coming.result()) is not None:
-                coming = making.submit(next, items, None)
+                coming = making.submit(copy_context().run, next, items, None)
                 yield item
         finally:
             making.submit(connection.close)
@@ -325,6 +329,7 @@ def _add_events(actor, sheet, record, rows):
     return counts | _aside_counts(rows, placed, outcome.refused, outcome.same)
 
 
+@beyond_scope()
 @transaction.atomic
 def take_rows(actor, sheet: Sheet, record: Load, raw: pl.DataFrame) -> dict:
     """Store rows that no file brings but another system, by the rules of an import; nobody's right is asked.
@@ -530,6 +535,7 @@ def _said(sheet, outline, refused, warnings):
     return {"rejected": refused.select(columns), "warnings": warnings.select(columns)}
 
 
+@beyond_scope()
 def preview(
     actor,
     sheet: Sheet,
@@ -566,6 +572,7 @@ def preview(
     return _counts(prepared, chunks, said, started) | {"partial": not prepared.whole}
 
 
+@beyond_scope()
 def undo(actor, sheet: Sheet, record: Load, *, progress: Progress | None = None) -> dict:
     """Take a load back as a whole: {deleted, restored, left, total} rows (P-5.3).
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from jingwei.base.access import Rows, Scope
 from jingwei.base.fields import SealedField
+from jingwei.base.wall import beyond_scope
 
 
 class Record(models.Model):
@@ -26,6 +27,10 @@ class Record(models.Model):
 
     class Meta:
         abstract = True
+
+    @beyond_scope()  # what has to be unique is so over all units
+    def full_clean(self, *args, **kwargs):
+        super().full_clean(*args, **kwargs)
 
 
 class TransactionNumber(models.Func):
@@ -62,6 +67,7 @@ class LogEntry(models.Model):
     objects = Rows.as_manager()
     scope = Scope(region="region", owner="operator")
     internal = ("id", "operator", "region", "digest", "transaction")
+    append_only = True
 
     class Meta:
         verbose_name = "操作日志"
@@ -104,6 +110,8 @@ class LogSeal(models.Model):
     digests = models.BinaryField()
     digest = models.BinaryField()
 
+    append_only = True
+
     class Meta:
         verbose_name = "日志封存"
         ordering = ["number"]
@@ -119,6 +127,8 @@ class LogDrop(models.Model):
     at = models.DateTimeField()
     digest = models.BinaryField()
 
+    append_only = True
+
     class Meta:
         ordering = ["upto"]
 
@@ -133,6 +143,8 @@ class LogPeople(models.Model):
     first = models.BigIntegerField()
     last = models.BigIntegerField()
     people = ArrayField(models.BigIntegerField())
+
+    append_only = True
 
     class Meta:
         indexes = [

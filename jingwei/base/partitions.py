@@ -20,18 +20,9 @@ def ensure_months(table: str, first: date, last: date):
             return
         # Whoever comes second waits here and then finds them made.
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [table])
-        quote = connection.ops.quote_name
         for year, month in _missing(table, months):
             bounds = [_midnight(year, month), _midnight(year + month // 12, month % 12 + 1)]
-            partition = quote(_name(table, year, month))
-            # In two steps: a partition made in one would wait for every reader of the table, and all for it.
-            cursor.execute(
-                f"CREATE TABLE {partition} (LIKE {quote(table)} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
-            )
-            cursor.execute(
-                f"ALTER TABLE {quote(table)} ATTACH PARTITION {partition} FOR VALUES FROM (%s) TO (%s)",
-                bounds,
-            )
+            cursor.execute("SELECT wall_add_month(%s, %s, %s, %s)", [table, date(year, month, 1), *bounds])
 
 
 def _number(day):

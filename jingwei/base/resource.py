@@ -5,11 +5,14 @@ declare their own tables too; nothing here knows a request or a template.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.models import Q
 from django.db.models.functions import Cast
+
+from jingwei.base.wall import beyond_scope
 
 
 @dataclass(frozen=True)
@@ -238,6 +241,11 @@ class Resource:
     reasoned: bool = False  # an export asks for a reason, masked or not
     sheet: Any = None  # a base.sheets.Sheet class; None: derived from `fields`
     empty: str = "还没有数据。"  # what an empty list says, with what to do next
+    beyond: str = ""  # why its rows name what lies out of reach: they are read beyond the second wall
+
+    def standing(self):
+        """Where its pages, jobs and commands read from (`jingwei.base.wall`)."""
+        return beyond_scope() if self.beyond else nullcontext()
 
     def rows(self, actor, action="view"):
         """The one door to the table: the rows `actor` may use `action` on."""

@@ -2,9 +2,10 @@
 
 import pghistory
 from django.core.exceptions import ValidationError
-from django.db import models, transaction
+from django.db import ProgrammingError, models, transaction
 from django.db.models import F
 from django.utils import timezone
+from psycopg.errors import InsufficientPrivilege
 
 from jingwei.base import audit
 
@@ -50,12 +51,17 @@ def save_record(actor, obj, *, resource, values=None, version=None, reason="", a
         if not many and not audit.changes(before, obj, names):
             return obj
     obj.updated_at = timezone.now()
-    if adding:
-        obj.save(force_insert=True)
-    else:
-        obj.version += 1
-        with pghistory.context(name=actor.name):
-            obj.save(force_update=True)
+    try:
+        if adding:
+            obj.save(force_insert=True)
+        else:
+            obj.version += 1
+            with pghistory.context(name=actor.name):
+                obj.save(force_update=True)
+    except ProgrammingError as error:
+        if isinstance(error.__cause__, InsufficientPrivilege):  # the second wall: no row of anybody in reach
+            raise _out_of_scope() from error
+        raise
     for name, value in many.items():
         old = [] if adding else list(getattr(obj, name).all())
         getattr(obj, name).set(value)
@@ -72,9 +78,13 @@ def save_record(actor, obj, *, resource, values=None, version=None, reason="", a
 def require_in_scope(actor, obj, permission):
     """Refuse a record that is not, or no longer, among the rows `actor` may use `permission` on."""
     if not type(obj).objects.visible_to(actor, permission).filter(pk=obj.pk).exists():
-        raise ValidationError(
-            "这条记录不在您的管辖范围内，不能保存。请检查所属辖区或单位。", code="out_of_scope"
-        )
+        raise _out_of_scope()
+
+
+def _out_of_scope():
+    return ValidationError(
+        "这条记录不在您的管辖范围内，不能保存。请检查所属辖区或单位。", code="out_of_scope"
+    )
 
 
 @transaction.atomic

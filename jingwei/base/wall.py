@@ -1,10 +1,220 @@
-"""The second wall: which rows the database itself shows to who acts (P-1.10, SEC-7)."""
+"""The second wall: the database itself shows only rows inside the scope of who acts (P-1.6, P-1.10, SEC-7).
 
+`Rows.visible_to` is the first wall. A query that forgot it meets this one: the application signs in to
+PostgreSQL as a role that owns nothing, and row security lets it see, change and delete of every scoped table
+only what the union of the actor's grants covers. The policies follow from each model's `scope`, so the rule
+stands in one place.
+
+Where code stands is told by a context: `acting` for an actor, `beyond_scope` for what reaches further on
+purpose, and nowhere, where there are no rows at all. The connection is told before its next statement
+(`jingwei.base.postgresql`). Beyond scope the statements run as the role `PLATFORM`, which row security does
+not concern; it owns nothing either. What needs an owner (months of event tables, indexes around a large load)
+is done by the functions of `wall.sql` and by nothing else.
+"""
+
+import hashlib
+import json
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from pathlib import Path
+
+from django.apps import apps
+from django.conf import settings
+from django.db import connection, models, transaction
+
+from jingwei.base.access import NO_SCOPE, Actor, DataScope, SameReach, Scope, paths
+
+PLATFORM = "jingwei_platform"
+# Packages whose tables are the house itself. Who administers them has no reach into the businesses (P-1.8).
+HOUSE = {"base", "directory", "oversight"}
+
+
+# --- where code stands --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Where code stands: the role its statements run as, and the reach that row security reads."""
+
+    role: str
+    reach: str
+
+
+NOWHERE = Stand("none", "")
+BEYOND = Stand(PLATFORM, "")
+_stand: ContextVar[Stand | None] = ContextVar("stand", default=None)
+# Of code that nobody has placed. Tests, which look at everything, place theirs elsewhere.
+unplaced = NOWHERE
+
+
+def stand() -> Stand:
+    """Where the code that asks stands."""
+    return _stand.get() or unplaced
 
 
 @contextmanager
+def standing(place: Stand):
+    """Inside, statements see what is seen from there. As a decorator: whenever the function runs."""
+    before = _stand.set(place)
+    try:
+        yield
+    finally:
+        _stand.reset(before)
+
+
+def place(where: Stand):
+    """Stand there from now on, until the `standing` around it ends."""
+    _stand.set(where)
+
+
 def beyond_scope():
     """Inside, rows outside the scope of who acts are reached on purpose: what is unique over all units, who
     signs in, what the platform does of its own accord."""
-    yield
+    return standing(BEYOND)
+
+
+def acting(actor: Actor):
+    """Inside, the database shows what the actor's grants cover; to the platform itself everything."""
+    return standing(stand_of(actor))
+
+
+def stand_of(actor: Actor) -> Stand:
+    """Where an actor stands. What is reached of the businesses and of the house is kept apart: the second is
+    the union of all grants, the first of those that come by no administrator's role."""
+    if actor.is_platform:
+        return BEYOND
+    own = DataScope(owner=actor.operator_id)
+    house = reduce(or_, actor.grants.values(), own)
+    same = sorted({scope.organisations_text for scope in actor.grants.values()} - {""})
+    reach = {
+        "house": _as_json(house),
+        "business": _as_json(actor.business | own) | {"same": same if actor.business != NO_SCOPE else []},
+    }
+    return Stand("none", json.dumps(reach, ensure_ascii=False))
+
+
+def _as_json(scope):
+    return {
+        "everything": scope.everything,
+        "regions": sorted(scope.regions),
+        "organisations": sorted(scope.organisations),
+        "alone": sorted(scope.organisations_alone),
+        "owner": scope.owner,
+    }
+
+
+# --- the wall itself ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def as_owner():
+    """Inside, the default connection is that of the owner of the tables: for migrations and the wall."""
+    connection.close()
+    app = connection.settings_dict
+    connection.settings_dict = {**app, **settings.OWNER_DATABASE, "OWNS": True}
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict = app
+
+
+def raise_wall():
+    """Have the rights, functions and policies in the database that the code asks for; as the owner.
+
+    Run after each migration. A policy that stands is left alone, since to replace it keeps everybody out.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(Path(__file__).with_name("wall.sql").read_text())
+        cursor.execute(
+            "SELECT relname, obj_description(pg_class.oid, 'pg_class') FROM pg_class"
+            " WHERE relrowsecurity AND relnamespace = current_schema()::regnamespace"
+        )
+        standing = dict(cursor.fetchall())
+        for model in scoped_models():
+            table, policies = model._meta.db_table, policies_of(model)
+            mark = f"wall {hashlib.sha256(' '.join(policies).encode()).hexdigest()[:16]}"
+            if standing.get(table) == mark:
+                continue
+            cursor.execute("SELECT policyname FROM pg_policies WHERE tablename = %s", [table])
+            for (name,) in cursor.fetchall():
+                cursor.execute(f"DROP POLICY {_quoted(name)} ON {_quoted(table)}")
+            cursor.execute(f"ALTER TABLE {_quoted(table)} ENABLE ROW LEVEL SECURITY")
+            for policy in policies:
+                cursor.execute(policy)
+            cursor.execute(f"COMMENT ON TABLE {_quoted(table)} IS '{mark}'")
+        for model in apps.get_models():
+            if getattr(model, "append_only", False):
+                cursor.execute(f"REVOKE UPDATE, DELETE ON {_quoted(model._meta.db_table)} FROM {PLATFORM}")
+
+
+def scoped_models() -> list[type[models.Model]]:
+    """Every model whose rows belong to somebody, with the histories of such."""
+    return [model for model in apps.get_models() if (scope := _scope_of(model)) and not scope.shared]
+
+
+def _scope_of(model) -> Scope | None:
+    return getattr(getattr(model, "pgh_tracked_model", None) or model, "scope", None)
+
+
+def policies_of(model: type[models.Model]) -> list[str]:
+    """The statements that make the policies of a model's table."""
+    table, scope, inside = _quoted(model._meta.db_table), _scope_of(model), _condition(model)
+    if getattr(model, "append_only", False):
+        return [
+            f"CREATE POLICY wall_read ON {table} FOR SELECT USING ({inside})",
+            f"CREATE POLICY wall_add ON {table} FOR INSERT WITH CHECK (true)",
+        ]
+    policies = [f"CREATE POLICY wall ON {table} USING ({inside})"]
+    if scope.known:
+        policies.append(f"CREATE POLICY wall_known ON {table} FOR SELECT USING ((SELECT wall_is_placed()))")
+    return policies
+
+
+def _condition(model):
+    """What holds for a row inside the reach.
+
+    The planner takes it as true of nearly all rows, by the form of the outermost test: the query has asked
+    for the scope already, and two times the same selection would look like few rows.
+    """
+    scope, part = _scope_of(model), "house" if model._meta.app_label in HOUSE else "business"
+
+    def reached(key):
+        return f"ANY ((SELECT wall_texts('{part}', '{key}'))::text[])"
+
+    regions = [_at(model, path, lambda at: f"{at} ^@ {reached('regions')}") for path in paths(scope.region)]
+    inside = [f"(SELECT wall_everything('{part}'))"]
+    if regions:
+        inside.append(f"({(' AND ' if scope.every_region else ' OR ').join(regions)})")
+    for path in paths(scope.organisation):
+        inside.append(
+            _at(model, path, lambda at: f"({at} ^@ {reached('organisations')} OR {at} = {reached('alone')})")
+        )
+    if scope.owner:
+        inside.append(_at(model, scope.owner, lambda at: f"{at} = (SELECT wall_owner())"))
+    if isinstance(scope, SameReach):
+        inside.append(_at(model, scope.reach, lambda at: f"{at} = {reached('same')}"))
+    return f"NULLIF({' OR '.join(inside)}, false) IS NOT NULL"
+
+
+def _at(model, path, test):
+    """`test` of the column that a lookup path leads to from a row of the model."""
+    name, _, rest = path.partition("__")
+    field = model._meta.pk if name == "pk" else model._meta.get_field(name)
+    table = _quoted(model._meta.db_table)
+    if not rest:
+        return test(f"{table}.{_quoted(field.column)}")
+    [(here, there)] = field.related_fields
+    if there.name == rest:  # the column of the foreign key holds it
+        return test(f"{table}.{_quoted(here.column)}")
+    target = field.related_model
+    other = _quoted(target._meta.db_table)
+    joined = f"{other}.{_quoted(there.column)} = {table}.{_quoted(here.column)}"
+    return f"EXISTS (SELECT FROM {other} WHERE {joined} AND {_at(target, rest, test)})"
+
+
+def _quoted(name):
+    return connection.ops.quote_name(name)

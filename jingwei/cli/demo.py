@@ -18,7 +18,7 @@ from django.core.management import CommandError
 from django.db import connection, transaction
 from django.utils import timezone
 
-from jingwei.base import codes
+from jingwei.base import codes, wall
 from jingwei.base.columns import RESIDENT_ID
 from jingwei.base.copying import copy_into
 from jingwei.base.fields import personal_fields, seal
@@ -106,7 +106,7 @@ def ensure_demo(people=20_000, progress=None):
         restore_indexes(FILLED)
     with connection.cursor() as cursor:
         for model in (Person, Dose, Sample, Transfer):
-            cursor.execute(f"ANALYZE {model._meta.db_table}")
+            cursor.execute("SELECT wall_analyze(%s)", [model._meta.db_table])
 
 
 def _blocks(made, people, district):
@@ -132,7 +132,7 @@ def _ahead(items: Iterator) -> Iterator:
 def settle():
     """What is left to do after many people, in no transaction: statistics, the map of visible pages."""
     statistics.refresh()
-    with connection.cursor() as cursor:
+    with wall.as_owner(), connection.cursor() as cursor:
         cursor.execute("VACUUM people_person")
 
 

@@ -21,7 +21,11 @@ def run(options):
     file_format = options.out.suffix.lower().removeprefix(".")
     if file_format not in FORMATS:
         raise ValidationError(f"“{options.out.name}”应以 .xlsx 或 .csv 结尾")
-    selection = selecting.selection_of(options, "export")
+    with selecting.selected(options, "export") as selection:
+        return _export(options, selection, file_format)
+
+
+def _export(options, selection, file_format):
     resource, clear = selection.resource, options.clear
     exports.require_export(resource, selection.actor, clear=clear, reason=options.reason)
     exports.check(selection, clear=clear)

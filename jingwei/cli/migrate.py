@@ -3,12 +3,11 @@
 The only command that uses JINGWEI_OWNER_URL: all others sign in as a role that owns nothing.
 """
 
-from contextlib import contextmanager
-
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from jingwei.base import wall
 from jingwei.base.crypto import create_key_ring
 from jingwei.directory.setup import ensure_dictionaries, ensure_roles
 from jingwei.running import machines
@@ -24,33 +23,21 @@ def add_arguments(parser):
 
 
 def run(options):
-    with as_owner():
-        bring_up_to_date(options.new_signing_key)
+    bring_up_to_date(options.new_signing_key)
     print("数据库结构和内置字典、角色已是最新。")
     return 0
 
 
 def bring_up_to_date(new_signing_key=False):
     """Tables, and what they are shipped with; nothing of the demonstration district."""
-    migrate()
-    ensure_dictionaries()
-    ensure_roles()
-    if new_signing_key:
-        machines.forget_signing_key()
-    machines.check_secrets()
-
-
-@contextmanager
-def as_owner():
-    """Inside, this process signs in to the database as the owner of its tables, if one is named."""
-    before = dict(connection.settings_dict)
-    connection.close()
-    connection.settings_dict.update(settings.OWNER_DATABASE or {})
-    try:
-        yield
-    finally:
-        connection.close()
-        connection.settings_dict.update(before)
+    with wall.as_owner():
+        migrate()
+    with wall.beyond_scope():
+        ensure_dictionaries()
+        ensure_roles()
+        if new_signing_key:
+            machines.forget_signing_key()
+        machines.check_secrets()
 
 
 def is_unfinished(cursor) -> bool:
@@ -59,7 +46,7 @@ def is_unfinished(cursor) -> bool:
 
 
 def migrate():
-    """Keys, if this is the beginning, and tables; what is there already is left alone."""
+    """Keys, if this is the beginning, tables and the rights on them; what is there already is left alone."""
     if not settings.JINGWEI_KEYS.exists():
         if "django_migrations" in connection.introspection.table_names():
             raise CommandError(
@@ -72,5 +59,6 @@ def migrate():
         cursor.execute("SELECT pg_advisory_lock(%s)", [ALONE])
         try:
             call_command("migrate", verbosity=0)
+            wall.raise_wall()
         finally:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [ALONE])

@@ -31,7 +31,7 @@ from django.core.management import CommandError
 from django.db.migrations.loader import MigrationLoader
 
 from jingwei import embedded
-from jingwei.base import audit, chain
+from jingwei.base import audit, chain, wall
 from jingwei.base.access import platform_actor
 from jingwei.base.crypto import provider
 from jingwei.base.fields import personal_fields, reveal
@@ -120,7 +120,7 @@ def _restore_here(backup, keys):
         held = _settle()
         # Brings an older backup up to date and gives the roles their rights, which no dump holds.
         migrate.run(argparse.Namespace(new_signing_key=True))
-        with migrate.as_owner():
+        with wall.as_owner():
             differences += _verify(manifest)
             audit.record(
                 platform_actor("恢复备份"),

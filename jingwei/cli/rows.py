@@ -21,7 +21,11 @@ def add_arguments(parser):
 
 
 def run(options):
-    selection = selecting.selection_of(options, "view")
+    with selecting.selected(options, "view") as selection:
+        return _tell(options, selection)
+
+
+def _tell(options, selection):
     resource, actor = selection.resource, selection.actor
     if not actor.may(selection.permission):
         raise PermissionDenied(f"账号“{options.login}”没有查看“{resource.label}”的权限")

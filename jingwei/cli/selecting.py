@@ -1,11 +1,13 @@
 """What `rows` and `export` share: who asks, for which rows of which resource."""
 
 import socket
+from contextlib import contextmanager
 
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
 
 from jingwei import menu
+from jingwei.base import wall
 from jingwei.desk.lists import Selection
 from jingwei.directory.actors import actor_of_login
 
@@ -29,11 +31,21 @@ def add_arguments(parser):
     parser.add_argument("--reason", default="", metavar="TEXT", help="查看明文的事由")
 
 
-def selection_of(options, action) -> Selection:
-    """The rows the options select, as far as the account may use `action` on them; else ValidationError."""
+@contextmanager
+def selected(options, action):
+    """The Selection of the rows the options mean, as far as the account may use `action` on them.
+
+    Inside, the database is read from where the account stands. ValidationError for what cannot be meant.
+    """
     if options.resource not in menu.resources():
         raise ValidationError(f"没有名为“{options.resource}”的数据，可用：{'、'.join(menu.resources())}")
+    resource = menu.resource(options.resource)
     actor = actor_of_login(options.login, address="", device=f"命令行 {socket.gethostname()}")
+    with wall.acting(actor), resource.standing():
+        yield _selection(options, resource, actor, action)
+
+
+def _selection(options, resource, actor, action):
     wrong = [text for text in options.where if "=" not in text]
     if wrong:
         raise ValidationError(f"筛选“{wrong[0]}”应写成 列名=值")
@@ -42,7 +54,7 @@ def selection_of(options, action) -> Selection:
     params = QueryDict(mutable=True)
     params.update({"q": options.q, "sort": options.order})
     where = [(name.strip(), value) for name, _, value in (text.partition("=") for text in options.where)]
-    selection = Selection(menu.resource(options.resource), actor, params, action=action, where=where)
+    selection = Selection(resource, actor, params, action=action, where=where)
     if options.order and not selection.sort:
         raise ValidationError(f"不能按“{options.order}”排序")
     if selection.refusals:

@@ -8,6 +8,7 @@ import contextlib
 from django.conf import settings
 
 from jingwei import embedded
+from jingwei.base import wall
 from jingwei.cli import migrate
 from jingwei.directory.rules import AUDIT, SECURITY, SYSTEM
 from jingwei.directory.setup import set_up_for_real
@@ -32,7 +33,7 @@ def add_arguments(parser):
 def run(options):
     administrators = {kind: tuple(getattr(options, option)) for option, kind in OPTIONS.items()}
     server = embedded.Server(settings.EMBEDDED_SERVER) if settings.EMBEDDED_SERVER else None
-    with server or contextlib.nullcontext(), migrate.as_owner():
+    with server or contextlib.nullcontext(), wall.beyond_scope():
         migrate.bring_up_to_date()
         made = set_up_for_real(options.region, options.office, administrators)
     print("三个管理员的一次性口令，只显示这一次，请分别交给本人：")

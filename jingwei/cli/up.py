@@ -26,6 +26,7 @@ from django.core.management import CommandError
 from django.db import connection
 
 from jingwei import embedded
+from jingwei.base import wall
 from jingwei.cli import migrate, web, worker
 from jingwei.cli.demo import ensure_base, ensure_demo
 from jingwei.directory.setup import is_for_real
@@ -110,13 +111,14 @@ def _end_orphans():
 def _prepare_data(options):
     """Keys, tables and the demonstration district; what is there already is left alone."""
     _say("正在检查数据表……")
-    with migrate.as_owner():
+    with wall.as_owner():
         migrate.migrate()
-    machines.check_secrets()
-    if os.environ.get("DEMO") == "0" or is_for_real():
-        ensure_base()
-    else:
-        ensure_demo(people=options.people)
+    with wall.beyond_scope():
+        machines.check_secrets()
+        if os.environ.get("DEMO") == "0" or is_for_real():
+            ensure_base()
+        else:
+            ensure_demo(people=options.people)
     connection.close()
 
 

@@ -1,5 +1,6 @@
 """Who gets through to a page of the desk: an operator with the permission the page names (P-1.10)."""
 
+from contextlib import nullcontext
 from functools import wraps
 from http import HTTPStatus
 
@@ -46,7 +47,8 @@ def guarded(view, permission="", label="", menu=""):
         request.permission_asked = False
         if permission:
             require_permission(request, permission, label, menu)
-        response = view(request, *args, **kwargs)
+        with kwargs["resource"].standing() if "resource" in kwargs else nullcontext():
+            response = view(request, *args, **kwargs)
         if not request.permission_asked and response.status_code != HTTPStatus.METHOD_NOT_ALLOWED:
             raise ImproperlyConfigured(f"{request.path} answers without asking for a permission")
         return response

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from jingwei.base.audit import id_of, shown
 from jingwei.base.models import LogEntry
+from jingwei.base.wall import beyond_scope
 from jingwei.directory.models import Operator
 
 LENGTH = 50  # entries of either kind
@@ -24,8 +25,9 @@ class Change:
     changes: dict[str, list[str]] = field(default_factory=dict)
 
 
+@beyond_scope()
 def history_of(resource, row) -> list[Change]:
-    """The changes of a record, the latest first."""
+    """The changes of a record, the latest first, whoever made them and wherever it was then."""
     entries = LogEntry.objects.filter(resource=resource.name, object_id=id_of(row)).exclude(
         act__in=(*LOOKS, *LOADS)
     )

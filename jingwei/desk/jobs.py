@@ -16,7 +16,7 @@ from procrastinate.contrib.django.django_connector import DjangoConnector
 from procrastinate.manager import JobManager
 from procrastinate.tasks import configure_task
 
-from jingwei.base import audit, errors
+from jingwei.base import audit, errors, wall
 from jingwei.base.access import platform_actor
 from jingwei.base.models import Job
 from jingwei.base.parameters import Parameter
@@ -142,6 +142,7 @@ class Run:
             return cursor.fetchone()
 
 
+@wall.beyond_scope()
 def run(kinds, job_id, *, stopping=lambda: False):
     """Do the work of a job; doing it twice is the same as once.
 
@@ -159,7 +160,8 @@ def run(kinds, job_id, *, stopping=lambda: False):
         origin = job.arguments["origin"]
         actor = actor_of_job(job.owner, job.appointment, **origin) if job.owner else platform_actor(job.label)
         try:
-            outcome = {"state": Job.DONE, **kinds[job.kind](actor, job, this.report)}
+            with wall.acting(actor):
+                outcome = {"state": Job.DONE, **kinds[job.kind](actor, job, this.report)}
         except Cancelled:
             outcome = {"state": Job.CANCELLED, "message": "已按要求取消。"}
         except (OperationalError, Interrupted):

@@ -10,6 +10,7 @@ from procrastinate.contrib.django import app
 
 from jingwei.base.access import platform_actor
 from jingwei.base.models import Job
+from jingwei.base.wall import beyond_scope
 from jingwei.desk import attachments, exports, files, imports, jobs, verbs
 from jingwei.directory import actions, oa_actions
 
@@ -28,7 +29,9 @@ def of_resource(work):
     def with_resource(actor, job, report):
         from jingwei import menu  # its pages import this module
 
-        return work(menu.resource(job.arguments["resource"]), actor, job, report)
+        resource = menu.resource(job.arguments["resource"])
+        with resource.standing():
+            return work(resource, actor, job, report)
 
     return with_resource
 
@@ -59,8 +62,11 @@ TIMETABLE: list[Scheduled] = []
 
 
 def schedule(kind, label, work, cron, due=Scheduled.due):
-    """Have the timetable start jobs of this kind; the `tasks` of the packages add theirs."""
-    KINDS[kind] = Kind(label, work)
+    """Have the timetable start jobs of this kind; the `tasks` of the packages add theirs.
+
+    Their work is the platform's, whoever tells it to run now.
+    """
+    KINDS[kind] = Kind(label, beyond_scope()(work))
     TIMETABLE.append(Scheduled(kind, label, cron, due))
     app.periodic(cron=cron, periodic_id=kind, task_kwargs={"kind": kind})(run_scheduled)
 
@@ -72,6 +78,7 @@ def run_job(context, *, job_id):
 
 
 @app.task(name="desk.run_scheduled")
+@beyond_scope()
 def run_scheduled(timestamp, *, kind):
     """Start a job of the timetable, unless the last one still runs."""
     scheduled = next(entry for entry in TIMETABLE if entry.kind == kind)
@@ -91,6 +98,7 @@ schedule("oa-changes", "同步 OA 的变动", oa_actions.sync_changes, "40 * * *
 
 @app.periodic(cron="* * * * * */10")
 @app.task(name="desk.take_up_stalled", queueing_lock="desk.take_up_stalled")
+@beyond_scope()
 def take_up_stalled(timestamp):
     """Look for jobs and tasks whose worker is gone, also right after a worker starts."""
     jobs.take_up_stalled()

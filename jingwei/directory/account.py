@@ -20,6 +20,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from jingwei.base import audit
+from jingwei.base.wall import beyond_scope
 from jingwei.directory import captchas, factors, parameters, signing_in, wechat
 from jingwei.directory.actions import ask_for_account
 from jingwei.directory.middleware import begin_session, origin
@@ -183,6 +184,7 @@ def _crowded():
 
 
 @login_not_required
+@beyond_scope()
 @never_cache
 @in_turn
 def register(request):
@@ -202,6 +204,7 @@ def register(request):
 
 
 @login_not_required
+@beyond_scope()
 @never_cache
 @in_turn
 def sign_in(request):
@@ -250,6 +253,7 @@ HALF_SECONDS = 300  # between the password and the code
 
 
 @login_not_required
+@beyond_scope()
 @never_cache
 @in_turn
 def sign_in_code(request):

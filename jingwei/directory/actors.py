@@ -3,6 +3,9 @@
 Everything is read anew at each request, so a right taken away bites at the next one; it is read in one query.
 """
 
+from functools import reduce
+from operator import or_
+
 from django.core.exceptions import ValidationError
 
 from jingwei.base.access import EVERYTHING, NO_SCOPE, NOBODY, Actor, DataScope
@@ -28,6 +31,7 @@ def actor_for(operator: Operator | None, appointment_id=None, **request) -> Acto
         organisation=appointment.organisation.name,
         region=appointment.organisation.region_id,
         grants=grants_of(appointment),
+        business=business_of(appointment),
         hidden_menus=hidden_menus(appointment),
         **who,
     )
@@ -47,12 +51,20 @@ def grants_of(appointment: Appointment) -> dict[str, DataScope]:
     """{permission: data scope}; two roles with the same permission widen its scope, never another's."""
     grants: dict[str, DataScope] = {}
     for role in appointment.held_roles:
-        reach = data_scope_of(
-            appointment, **{name: role[name] for name in ("reach", "regions", "organisations")}
-        )
+        reach = _reach_of(appointment, role)
         for permission in role["permissions"]:
             grants[permission] = grants.get(permission, NO_SCOPE) | reach
     return grants
+
+
+def business_of(appointment: Appointment) -> DataScope:
+    """What the appointment reaches of people and places, by whatever role but an administrator's (P-1.8)."""
+    roles = [role for role in appointment.held_roles if not role["administrator"]]
+    return reduce(or_, (_reach_of(appointment, role) for role in roles), NO_SCOPE)
+
+
+def _reach_of(appointment, role):
+    return data_scope_of(appointment, **{name: role[name] for name in ("reach", "regions", "organisations")})
 
 
 def data_scope_of(appointment: Appointment, *, reach, regions, organisations) -> DataScope:

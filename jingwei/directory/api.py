@@ -7,6 +7,7 @@ from django.http import HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
+from jingwei.base.wall import beyond_scope
 from jingwei.directory import oa_actions
 from jingwei.directory.actors import actor_for
 from jingwei.directory.models import Operator
@@ -14,6 +15,7 @@ from jingwei.kit.signing import is_signed
 
 
 @login_not_required
+@beyond_scope()
 @never_cache
 @require_GET
 def menus(request):

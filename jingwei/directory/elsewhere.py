@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from jingwei.base.wall import beyond_scope
 from jingwei.directory import bindings, providers, signing_in, wechat
 from jingwei.directory.account import following_of, go_on, in_turn, password_field
 from jingwei.directory.middleware import origin
@@ -26,6 +27,7 @@ def _way_back(request, name, pk):
 
 
 @login_not_required
+@beyond_scope()
 @never_cache
 @require_GET
 def sign_in(request, pk):
@@ -40,6 +42,7 @@ def sign_in(request, pk):
 
 
 @login_not_required
+@beyond_scope()
 @never_cache
 @require_GET
 def back(request, pk):

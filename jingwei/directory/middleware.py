@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 from django.utils.http import urlencode
 
-from jingwei.base import audit
+from jingwei.base import audit, wall
 from jingwei.directory import factors
 from jingwei.directory.actors import actor_for
 from jingwei.directory.passwords import must_change
@@ -30,11 +30,20 @@ class ActorMiddleware:
 
     def __call__(self, request):
         request.actor = SimpleLazyObject(lambda: actor_of(request))
-        return self.get_response(request)
+        with wall.standing(wall.NOWHERE):
+            return self.get_response(request)
 
     def process_view(self, request, view, args, kwargs):
         if not getattr(view, "login_required", True):
             return None
+        with wall.beyond_scope():
+            instead = self._instead(request)
+            where = wall.NOWHERE if instead else wall.stand_of(request.actor)
+        wall.place(where)
+        return instead
+
+    def _instead(self, request):
+        """What is answered in place of the page; None where it may be asked for."""
         if not request.user.is_authenticated:
             return to_sign_in(request)
         if not _still_open(request):
@@ -59,6 +68,7 @@ def page_owed(operator):
     return ""
 
 
+@wall.beyond_scope()
 def actor_of(request):
     """The actor of the signed-in operator in the appointment chosen; nobody for a stranger."""
     operator = request.user if request.user.is_authenticated else None

@@ -10,6 +10,8 @@ from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionStore
 from django.utils import timezone
 
+from jingwei.base.wall import beyond_scope
+
 
 def digest_of(session_key: str) -> str:
     """What the database keeps instead of the key that the cookie holds."""
@@ -25,6 +27,7 @@ class SessionStore(DatabaseSessionStore):
 
         return Session
 
+    @beyond_scope()
     def _get_session_from_db(self):
         known = self.model.objects.filter(pk=digest_of(self.session_key), expire_date__gt=timezone.now())
         session = known.first()
@@ -32,6 +35,7 @@ class SessionStore(DatabaseSessionStore):
             self._session_key = None
         return session
 
+    @beyond_scope()
     def exists(self, session_key):
         return self.model.objects.filter(pk=digest_of(session_key)).exists()
 
@@ -50,6 +54,11 @@ class SessionStore(DatabaseSessionStore):
             device=data.get("device", ""),
         )
 
+    @beyond_scope()
+    def save(self, must_create=False):
+        return super().save(must_create)
+
+    @beyond_scope()
     def delete(self, session_key=None):
         key = session_key or self.session_key
         if key is not None:

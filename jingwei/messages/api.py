@@ -9,12 +9,14 @@ from django.http import HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
+from jingwei.base.wall import beyond_scope
 from jingwei.kit.signing import is_signed
 from jingwei.messages.delivery import take_in
 from jingwei.messages.gateways.http import read_events
 
 
 @login_not_required
+@beyond_scope()
 @csrf_exempt
 @require_POST
 def receive(request):

@@ -3,6 +3,7 @@
 from django.core.exceptions import ValidationError
 from procrastinate.contrib.django import app
 
+from jingwei.base.wall import beyond_scope
 from jingwei.desk.tasks import schedule
 from jingwei.messages.actions import DELIVER
 from jingwei.messages.delivery import chosen_gateway, deliver, no_other_session, overdue
@@ -11,6 +12,7 @@ from jingwei.messages.models import Outage
 
 @app.periodic(cron="* * * * *")
 @app.task(name=DELIVER, queueing_lock=DELIVER)
+@beyond_scope()
 def deliver_waiting(timestamp=0):
     """Hand over what waits, and take in what came: each minute, and when something is sent."""
     with no_other_session() as free:

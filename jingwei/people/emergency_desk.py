@@ -169,6 +169,7 @@ class NoticeResource(Resource):
 class ReviewResource(Resource):
     """Each request for the security administrator, who learns no name from it."""
 
+    beyond = "安全管理员复核各单位的紧急查看，本身没有业务数据范围"
     name = "emergency-reviews"
     label = "紧急查看复核"
     icon = "clipboard-check"

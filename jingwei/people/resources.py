@@ -335,6 +335,7 @@ class TransferResource(Resource):
         )
     ]
     empty = "还没有人员迁入或迁出。"
+    beyond = "迁出的人员已在别处，原村/社区仍能看到其姓名"
 
 
 class DuplicateResource(Resource):

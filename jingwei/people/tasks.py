@@ -2,6 +2,7 @@
 
 from procrastinate.contrib.django import app
 
+from jingwei.base.wall import beyond_scope
 from jingwei.desk.tasks import schedule
 from jingwei.people import duplicates, registering, statistics
 
@@ -13,6 +14,7 @@ schedule(statistics.RECOUNT, statistics.RECOUNT_LABEL, statistics.recount, "30 1
 
 @app.periodic(cron="*/5 * * * *")
 @app.task(name="people.refresh_statistics", queueing_lock="people.refresh_statistics")
+@beyond_scope()
 def refresh_statistics(timestamp):
     """Bring the counts up to date, also after a load or with another parameter."""
     statistics.refresh()

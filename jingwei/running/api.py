@@ -8,6 +8,7 @@ from django.http import Http404, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from jingwei.base.wall import beyond_scope
 from jingwei.directory.middleware import origin
 from jingwei.kit.networks import is_inside
 from jingwei.running import health, metrics
@@ -16,6 +17,7 @@ NEVER_KEPT = {"Cache-Control": "no-store"}
 
 
 @login_not_required
+@beyond_scope()
 @require_safe
 def healthz(request):
     """200 while the process answers at all: to start it anew would help against nothing else."""
@@ -23,6 +25,7 @@ def healthz(request):
 
 
 @login_not_required
+@beyond_scope()
 @require_safe
 def readyz(request):
     """200 while visitors may be sent here, else 503. What is wrong learns only who may monitor."""
@@ -42,6 +45,7 @@ def readyz(request):
 
 
 @login_not_required
+@beyond_scope()
 @require_safe
 def figures(request):
     """The figures for Prometheus. For others there is no such page."""

@@ -285,7 +285,7 @@ def _empty(cursor, partition):
     """Empty a month. Who waits for readers keeps everybody else waiting, therefore not for long."""
     try:
         cursor.execute(f"SET LOCAL lock_timeout = '{LONGEST_WAIT}'")
-        cursor.execute(f"TRUNCATE {connection.ops.quote_name(partition)}")
+        cursor.execute("SELECT wall_empty_month(%s)", [partition])
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
             raise ValidationError("这些月份的记录正被导出或查询，没有删除；请等导出结束后再办理") from error

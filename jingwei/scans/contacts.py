@@ -25,7 +25,7 @@ from jingwei.base.merging import ZONE, as_stored
 from jingwei.base.parameters import Parameter
 from jingwei.people.models import Person, PersonAlias
 from jingwei.people.queries import numbers_of
-from jingwei.scans.models import CELL, Contact, ContactSearch, Scan, reach_text
+from jingwei.scans.models import CELL, Contact, ContactSearch, Scan
 
 MOST_DAYS, MOST_MINUTES = 31, 120
 MOST_SCANS = 2_000  # of a person in the time asked for: beyond, it is a number that many share
@@ -199,7 +199,7 @@ def find_contacts(actor, *, number, since, until, minutes, second_ring, reason) 
         reason=reason.strip(),
         asker=actor.name,
         created_by=actor.operator_id,
-        reach=reach_text(actor.data_scope(ADD)),
+        reach=actor.data_scope(ADD).organisations_text,
     )
     asked = {"天数": (until - since).days + 1, "相隔分钟": minutes, "二次接触": "是" if second_ring else "否"}
     try:

@@ -20,6 +20,7 @@ from jingwei.base.columns import DOC_TYPES, RESIDENT_ID
 from jingwei.base.crypto import Column, provider
 from jingwei.base.fields import mask
 from jingwei.base.parameters import Parameter
+from jingwei.base.wall import beyond_scope
 from jingwei.directory.middleware import origin
 from jingwei.kit.sm4siv import Tampered
 from jingwei.places.queries import venue_of_token
@@ -47,6 +48,7 @@ _tries: dict = {"minute": 0, "by": {}}
 
 
 @login_not_required
+@beyond_scope()
 @never_cache
 @require_http_methods(["GET", "POST"])
 def scan_page(request, token):

@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.utils import timezone
 
-from jingwei.base.access import NO_ROWS, NO_SCOPE, Rows, Scope
+from jingwei.base.access import NO_SCOPE, Rows, SameReach, Scope
 from jingwei.base.attachments import Attachment
 from jingwei.base.fields import SealedField
 from jingwei.base.models import Record
@@ -36,7 +36,7 @@ class OfRegulators(Scope):
     def within(self, reach):
         if reach == NO_SCOPE or reach.everything:
             return super().within(reach)
-        regulators = Organisation.objects.filter(super().within(reach))
+        regulators = Organisation.objects.filter(Scope(organisation="path").within(reach))
         return Q(venue__regulator__in=list(regulators.values_list("pk", flat=True)))
 
 
@@ -95,7 +95,7 @@ class Scan(models.Model):
     )
 
     objects = Rows.as_manager()
-    scope = OfRegulators(organisation="path")
+    scope = OfRegulators(organisation="venue__regulator__path")
     internal = ("pk", "digest", "venue")
 
     class Meta:
@@ -198,29 +198,6 @@ class Evaluation(models.Model):
 
 
 # --- who was at the same venues (KP-9.1) ------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class SameReach(Scope):
-    """For what was worked out over all that somebody reaches: seen by who reaches the same, or everything.
-
-    `reach` is the path of the text that `reach_text` made when the row came.
-    """
-
-    reach: str = ""
-
-    def within(self, reach):
-        text = reach_text(reach)
-        if not text:
-            return NO_ROWS
-        return Q() if reach.everything else Q(**{self.reach: text})
-
-
-def reach_text(reach) -> str:
-    """Whose venues a data scope reaches, as text; "" for nobody's."""
-    if reach.everything:
-        return "全部"
-    return " ".join([*sorted(reach.organisations), *sorted(f"{path}=" for path in reach.organisations_alone)])
 
 
 class ContactSearch(Record):

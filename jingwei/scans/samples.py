@@ -19,7 +19,6 @@ from jingwei.scans.models import (
     Scan,
     SuggestedThreshold,
     UnusualDay,
-    reach_text,
 )
 
 _numbers = count(1)
@@ -77,7 +76,7 @@ def contact_search(**values) -> ContactSearch:
         "minutes": 10,
         "reason": "确诊病例流调",
         "asker": "运维演示账号",
-        "reach": reach_text(EVERYTHING),
+        "reach": EVERYTHING.organisations_text,
         "scans": 3,
         "first_ring": 1,
     }

@@ -42,6 +42,7 @@ with isolate_apps("jingwei.base"):
 @pytest.fixture
 def tables(db):
     with connection.schema_editor() as editor:
+        editor.execute("SET LOCAL search_path = pg_temp, public")  # the application may make no other tables
         editor.create_model(Card)
         editor.create_model(Visit)
 

@@ -33,15 +33,14 @@ def entry():
     ],
 )
 def test_the_database_refuses_to_change_the_log(entry, statement):
-    with pytest.raises(Error, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+    with pytest.raises(Error, match="permission denied"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement)
     assert LogEntry.objects.get(pk=entry.pk).act == "查看"
 
 
 @pytest.mark.req("SEC-10")
-def test_an_act_that_cannot_be_logged_does_not_happen(sysadmin):
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE base_logentry ADD CONSTRAINT full_up CHECK (false) NOT VALID")
+def test_an_act_that_cannot_be_logged_does_not_happen(owner, sysadmin):
+    owner.execute("ALTER TABLE base_logentry ADD CONSTRAINT full_up CHECK (false) NOT VALID")
     values = {"organisation": sysadmin.operator.organisation, "name": "没有日志的部门"}
     with pytest.raises(Error, match="full_up"), transaction.atomic():
         save_record(sysadmin.actor, Department(), resource="departments", values=values)

@@ -161,7 +161,7 @@ class Operator(AbstractBaseUser, Record):
             "organisations": ArraySubquery(Organisation.objects.filter(role=OuterRef("pk")).values("path")),
         }
         roles = Role.objects.filter(appointment=OuterRef("pk"), enabled=True).order_by("pk")
-        asked = ("permissions", "reach", "second_factor", "networks")
+        asked = ("permissions", "reach", "administrator", "second_factor", "networks")
         grants = MenuGrant.objects.filter(operator=OuterRef("operator"))
         return list(
             self.appointments.filter(Appointment.in_force(timezone.localdate()))

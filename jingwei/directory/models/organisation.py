@@ -32,7 +32,7 @@ class Region(Record):
     )
     boundary = models.JSONField("边界", null=True, blank=True)
 
-    scope = Scope(region="code")
+    scope = Scope(region="code", known=True)
     internal = ("version", "created_at", "created_by", "updated_at", "boundary")
 
     class Meta:
@@ -106,7 +106,7 @@ class Organisation(Record):
     external_id = models.CharField("外部编号", max_length=60, blank=True)
     enabled = models.BooleanField("启用", default=True)
 
-    scope = Scope(region="region__code", organisation="path")
+    scope = Scope(region="region__code", organisation="path", known=True)
     internal = (*Record.internal, "path")
 
     class Meta:
@@ -152,7 +152,7 @@ class Department(Record):
     name = models.CharField("部门名称", max_length=60)
     order = models.PositiveIntegerField("顺序", default=0)
 
-    scope = Scope(region="organisation__region__code", organisation="organisation__path")
+    scope = Scope(region="organisation__region__code", organisation="organisation__path", known=True)
 
     class Meta:
         verbose_name = "部门"
@@ -177,7 +177,9 @@ class Post(Record):
     order = models.PositiveIntegerField("顺序", default=0)
 
     scope = Scope(
-        region="department__organisation__region__code", organisation="department__organisation__path"
+        region="department__organisation__region__code",
+        organisation="department__organisation__path",
+        known=True,
     )
 
     class Meta:

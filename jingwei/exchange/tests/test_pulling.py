@@ -260,9 +260,11 @@ PULL = """
 import sys, django; django.setup()
 from jingwei.exchange import sources
 from jingwei.exchange.models import FrontFeed
+from jingwei.base.wall import beyond_scope
 from jingwei.exchange.pulling import pull
 sources.BATCH = 50
-pull(FrontFeed.objects.get(pk=sys.argv[1]))
+with beyond_scope():
+    pull(FrontFeed.objects.get(pk=sys.argv[1]))
 """
 
 

@@ -74,7 +74,7 @@ def test_a_password_is_kept_sealed_and_stands_on_no_page_nor_in_the_log(sysadmin
     for address in ("", f"{source.pk}/", f"{source.pk}/edit/", f"do/password/?pk={source.pk}"):
         assert secret not in sysadmin.client.get(f"/front-sources/{address}").content.decode()
     assert LogEntry.objects.filter(act="设置口令", login="sysadmin", object_id=source.pk).exists()
-    command = [embedded.BIN / "pg_dump", "--inserts", "--dbname", os.environ["DATABASE_URL"]]
+    command = [embedded.BIN / "pg_dump", "--inserts", "--dbname", os.environ["JINGWEI_OWNER_URL"]]
     dump = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert secret not in dump and secret.encode().hex() not in dump
 

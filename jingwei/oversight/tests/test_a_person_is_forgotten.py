@@ -147,7 +147,7 @@ def tables_that_tell(*words):
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname FROM pg_class"
-            " WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
+            " WHERE relkind IN ('r', 'p') AND NOT relispartition AND relnamespace = 'public'::regnamespace"
         )
         for (table,) in cursor.fetchall():
             cursor.execute(

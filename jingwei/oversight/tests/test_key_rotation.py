@@ -152,7 +152,7 @@ def test_every_sealed_value_comes_under_the_new_key_and_the_old_one_can_go(villa
         ("密钥停用", "成功"),
     ]
     dump = subprocess.run(
-        [embedded.BIN / "pg_dump", "--inserts", "--dbname", os.environ["DATABASE_URL"]],
+        [embedded.BIN / "pg_dump", "--inserts", "--dbname", os.environ["JINGWEI_OWNER_URL"]],
         check=True,
         capture_output=True,
     ).stdout.decode()

@@ -69,10 +69,9 @@ def test_without_the_keys_it_is_not_ready(settings, tmp_path):
     assert status == 503 and not parts["keys"]
 
 
-def test_a_missing_migration_is_not_ready(monkeypatch):
+def test_a_missing_migration_is_not_ready(owner, monkeypatch):
     monkeypatch.setattr(health, "_found", set())
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM django_migrations WHERE app = 'running'")
+    owner.execute("DELETE FROM django_migrations WHERE app = 'running'")
     status, parts = ask()
     assert status == 503 and not parts["migrations"]
 

@@ -3,7 +3,6 @@
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError
-from django.db.migrations.recorder import MigrationRecorder
 
 from jingwei.base.crypto import create_key_ring, provider
 from jingwei.cli.web import check_machine
@@ -67,10 +66,10 @@ def test_another_signing_key_is_refused_until_it_is_taken_on_purpose(ring, setti
     machines.check_secrets()
 
 
-def test_beside_a_database_that_is_behind_nothing_starts(settings):
+def test_beside_a_database_that_is_behind_nothing_starts(owner, settings):
     settings.EMBEDDED_SERVER = None
     check_machine()
-    MigrationRecorder.Migration.objects.filter(app="running").delete()
+    owner.execute("DELETE FROM django_migrations WHERE app = 'running'")
     with pytest.raises(CommandError, match=r"缺少 \d+ 个升级步骤，请先运行 jingwei migrate"):
         check_machine()
 
