@@ -31,7 +31,7 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable
 from jingwei.base import audit
 from jingwei.base.crypto import DETERMINISTIC, HEAD, Column, Tampered, provider
 from jingwei.base.fields import MOVING, SealedField
-from jingwei.base.models import KeyRotation, LogEntry
+from jingwei.base.models import KeyRotation
 from jingwei.base.wall import beyond_scope
 
 ALONE = 0x726F74617465 + 1  # a lock: one rotation at a time
@@ -394,7 +394,7 @@ def _documents():
     """The JSON columns in which rows may be kept as the database tells them; the log holds none."""
     tables = set(connection.introspection.table_names())
     for model in apps.get_models():
-        if model._meta.db_table in tables and model is not LogEntry:
+        if model._meta.db_table in tables and not getattr(model, "append_only", False):
             for field in model._meta.concrete_fields:
                 if isinstance(field, models.JSONField):
                     yield model, field
