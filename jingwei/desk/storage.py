@@ -7,7 +7,6 @@ of a bucket come from the places where boto3 looks, such as AWS_ACCESS_KEY_ID. W
 import errno
 import io
 import os
-import tempfile
 from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -43,34 +42,33 @@ class Folder:
 
     def put(self, name: str, content: bytes):
         """Store it whole or not at all."""
-        path = self.place(name)
-        draft = None
+        path, draft = self._places(name)
         try:
             for folder in (self.root, path.parent):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            descriptor, draft = tempfile.mkstemp(dir=path.parent, suffix=".new")
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with open(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(descriptor)
-            Path(draft).rename(path)
+            draft.rename(path)
         except OSError as error:
-            if draft:
-                Path(draft).unlink(missing_ok=True)
             raise (DiskFull() if error.errno in FULL else Unreachable()) from error
 
     def open(self, name: str):
         """A file object with the content; FileNotFoundError if there is none."""
-        return open(self.place(name), "rb")
+        return open(self._places(name)[0], "rb")
 
     def remove(self, names):
         """Remove these; what is not there is gone already. A draft that a kill has left goes along."""
         for name in names:
-            self.place(name).unlink(missing_ok=True)
+            for path in self._places(name):
+                path.unlink(missing_ok=True)
 
-    def place(self, name: str) -> Path:
-        """Where it lies."""
-        return self.root / name[:2] / name
+    def _places(self, name):
+        """Where it lies, and where it is written."""
+        path = self.root / name[:2] / name
+        return path, path.with_name(f"{name}.new")
 
 
 class Bucket:
@@ -94,7 +92,8 @@ class Bucket:
 
     def put(self, name: str, content: bytes):
         """As of a folder."""
-        self._ask(self.client.upload_fileobj, io.BytesIO(content), self.bucket, self._key(name))
+        # In one request, which counts whole or not at all: one in parts that is cut off leaves them behind.
+        self._ask(self.client.put_object, Bucket=self.bucket, Key=self._key(name), Body=content)
 
     def open(self, name: str):
         """As of a folder."""

@@ -130,21 +130,22 @@ def _picture(picture, most_pixels, keep_shot):
         exif, shot = _shooting(picture) if keep_shot else (b"", "")
         whole = ImageOps.exif_transpose(picture)
         clear = whole.mode in ("RGBA", "LA", "PA") or "transparency" in whole.info
-        whole = whole.convert("RGBA" if clear and written != "JPEG" else "RGB")
+        mode = "RGBA" if clear and written != "JPEG" else "RGB"
+        whole = whole if whole.mode == mode else whole.convert(mode)  # which would copy it, large as it is
         whole.info.clear()  # comments, profiles and whatever else would be written along
-        encoded = [
-            _encoded(whole, written, exif=exif, quality=_QUALITY),
-            *(_encoded(_reduced(whole, side), "WEBP", quality=_QUALITY_REDUCED) for side in (SMALL, LARGE)),
-        ]
+        large = _reduced(whole, LARGE)
+        data = _encoded(whole, written, exif=exif, quality=_QUALITY)
+        reduced = [_encoded(p, "WEBP", quality=_QUALITY_REDUCED) for p in (_reduced(large, SMALL), large)]
     except Exception as error:  # as above
         raise Refused("图片已损坏或不完整，请重新拍摄或另存后再上传") from error
-    return Content(encoded[0], extension, media_type, whole.size, encoded[1], encoded[2], shot)
+    return Content(data, extension, media_type, whole.size, *reduced, shot)
 
 
 def _reduced(picture, side):
-    reduced = picture.copy()
-    reduced.thumbnail((side, side))
-    return reduced
+    factor = side / max(picture.size)
+    if factor >= 1:
+        return picture
+    return picture.resize([max(1, round(length * factor)) for length in picture.size], reducing_gap=2)
 
 
 def _encoded(picture, form, **options):

@@ -5,8 +5,8 @@ from django.db.models import Q
 from jingwei.base.models import LogEntry, LogPeople
 from jingwei.people.models import Merge, Person
 
-# Opened, seen in clear, exported, printed; of single records and of many.
-LOOKS = ("查看", "查看明文", "紧急查看", "导出", "打印")
+# Opened, with its attachments, seen in clear, exported, printed; of single records and of many.
+LOOKS = ("查看", "查看明文", "紧急查看", "下载", "导出", "打印")
 
 
 def looks_at(person: Person):

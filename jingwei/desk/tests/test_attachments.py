@@ -22,6 +22,7 @@ from jingwei.desk import attachments, storage
 from jingwei.directory.models import Role
 from jingwei.kit.tests.test_clamd import EICAR, scanner
 from jingwei.kit.tests.test_contents import PDF, image, photograph
+from jingwei.oversight.queries import looks_at
 from jingwei.people.models import Person, PersonAttachment
 from jingwei.people.samples import person
 from jingwei.places.samples import venue
@@ -184,7 +185,7 @@ def test_the_parts_of_a_picture_are_sealed_with_keys_of_their_own(village, recor
     assert village.client.get(f"{page_of(record)}{one.pk}/small/").status_code == 503
 
 
-@pytest.mark.req("P-5.6", "SEC-8")
+@pytest.mark.req("P-5.6", "P-3.4", "SEC-8")
 def test_every_upload_download_and_deletion_leaves_one_line(village, record, folder):
     one = attached(village, record)
     village.client.get(f"{page_of(record)}{one.pk}/")
@@ -193,6 +194,7 @@ def test_every_upload_download_and_deletion_leaves_one_line(village, record, fol
     village.client.post(f"{page_of(record)}{one.pk}/delete/")
     upload(village, page_of(record), ("a.svg", b"<svg onload=alert(1)>"))
     entries = LogEntry.objects.filter(resource="people", object_id=str(record.pk)).order_by("pk")
+    assert looks_at(record).filter(act="下载").count() == 2
     assert [(e.act, e.result, e.login) for e in entries] == [
         ("上传附件", "成功", "village"),
         ("下载", "成功", "village"),
@@ -484,6 +486,7 @@ def test_what_a_killed_upload_left_goes_with_the_timetable_and_one_under_way_doe
     for name, due in ((killed, -1), (under_way, 30)):
         StrayObject.objects.create(object=name, due_at=timezone.now() + timedelta(minutes=due))
         storage.store().put(f"{name}.small", b"half")
+    (folder.root / str(killed)[:2] / f"{killed}.large.new").write_bytes(b"quarter")
     clean_up()
     assert set(folder.objects()) == {f"{under_way}.small"}
 
