@@ -217,6 +217,21 @@ def test_a_database_killed_in_the_middle_of_a_load_costs_the_load_nothing(villag
     assert disturbed == json.loads(json.dumps(state()))
 
 
+@pytest.mark.req("P-5.3", "P-10.2")
+@pytest.mark.django_db(transaction=True)
+def test_the_thread_that_works_ahead_gives_its_connection_back():
+    """Else a pool of four is empty after a few loads, and the worker stands still."""
+    taken = []
+
+    def items():
+        connection.ensure_connection()
+        taken.append(connection.connection)
+        yield 1
+
+    assert list(loading._ahead(items())) == [1]
+    assert [each.closed for each in taken] == [True]
+
+
 @pytest.mark.req("CL-6.5", "P-10.1")
 @pytest.mark.django_db
 def test_a_worker_killed_while_it_looks_for_the_samples_of_new_people_leaves_them_to_the_next():

@@ -254,7 +254,8 @@ def _ahead(items):
                 coming = making.submit(copy_context().run, next, items, None)
                 yield item
         finally:
-            making.submit(connection.close)
+            # `connection` is another one in each thread: which, is to be asked in there.
+            making.submit(lambda: connection.close())
 
 
 @contextmanager
