@@ -33,6 +33,7 @@ from jingwei.directory.setup import is_for_real
 from jingwei.running import machines
 
 START_SECONDS = 60  # for the web to answer
+RETRY_SECONDS = 5  # until a database that does not start is tried again
 MARK = "JINGWEI_PART_OF"  # environment variable by which the parts of an instance are known
 
 
@@ -205,7 +206,12 @@ def _keep_running(parts, server):
         time.sleep(1)
         if server and not server.is_running():
             _say("数据库意外停止，正在重新启动……")
-            server.ensure()
+            try:
+                server.ensure()
+            except (embedded.EmbeddedError, OSError) as error:
+                # A full disk, say: it is there again as soon as somebody has made room.
+                _say(f"数据库没有启动成功，{RETRY_SECONDS} 秒后再试：{error}")
+                time.sleep(RETRY_SECONDS)
         for part in parts:
             if part.has_ended():
                 _say(f"{part.name} 意外停止（{part.process.returncode}），正在重新启动……")
