@@ -206,7 +206,8 @@ class Server:
                 connection.execute("CREATE DATABASE jingwei")
         admin = url(self.folder, user="postgres")
         with psycopg.connect(admin, autocommit=True) as connection:
-            connection.execute(ROLES.read_text())
+            if not connection.execute("SELECT pg_is_in_recovery()").fetchone()[0]:  # a replica follows
+                connection.execute(ROLES.read_text())
             if not there:
                 connection.execute("ALTER DATABASE jingwei OWNER TO jingwei")
 

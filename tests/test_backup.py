@@ -172,9 +172,8 @@ def test_a_backup_of_a_busy_instance_comes_back_whole_elsewhere(village, place, 
         assert not migrate.is_unfinished(other)
 
 
-def test_nothing_works_on_a_restore_that_was_broken_off():
-    with connection.cursor() as cursor:
-        cursor.execute(f"CREATE SCHEMA {migrate.UNFINISHED}")
+def test_nothing_works_on_a_restore_that_was_broken_off(owner):
+    owner.execute(f"CREATE SCHEMA {migrate.UNFINISHED}")
     with pytest.raises(CommandError, match="恢复没有完成"):
         migrate.migrate()
 
@@ -334,7 +333,9 @@ def test_the_database_comes_back_as_it_stood_at_a_moment(place):
 @pytest.mark.req("P-10.1")
 def test_a_migration_that_was_killed_goes_on(place):
     name = f"jingwei_half_{os.getpid()}"
-    there = {"JINGWEI_HOME": str(place), "DATABASE_URL": embedded.url(SERVER, database=name)}
+    owned = embedded.url(SERVER, database=name)
+    app = embedded.url(SERVER, user="jingwei_app", database=name)
+    there = {"JINGWEI_HOME": str(place), "DATABASE_URL": app, "JINGWEI_OWNER_URL": owned}
     migrations = "SELECT app, name FROM django_migrations ORDER BY app, name"
     with psycopg.connect(os.environ["DATABASE_URL"]) as other:
         whole = other.execute(migrations).fetchall()
@@ -343,7 +344,7 @@ def test_a_migration_that_was_killed_goes_on(place):
         server.execute(f"CREATE DATABASE {name} OWNER jingwei")
         try:
             process = command("migrate", **there)
-            with psycopg.connect(there["DATABASE_URL"], autocommit=True) as other:
+            with psycopg.connect(owned, autocommit=True) as other:
                 done = "SELECT count(*) FROM django_migrations"
                 while not other.execute("SELECT to_regclass('django_migrations')").fetchone()[0]:
                     assert process.poll() is None, process.communicate()[0]

@@ -114,7 +114,7 @@ class Replica:
 
     @property
     def url(self):
-        return embedded.url(self.folder)
+        return embedded.url(self.folder, user="jingwei_app")
 
     def start(self):
         (self.folder / ".s.PGSQL.5432.lock").unlink(missing_ok=True)  # copied along

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from django.apps import apps
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, models, transaction
 
 from jingwei.base.access import NO_SCOPE, Actor, DataScope, SameReach, Scope, paths
@@ -120,6 +121,26 @@ def as_owner():
     finally:
         connection.close()
         connection.settings_dict = app
+
+
+def check_roles():
+    """Refuse, in words, a database without the roles of `roles.sql`, or an application that is its owner."""
+    app = settings.DATABASES["default"]["USER"]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) = 2, bool_and(rolname = %s OR rolbypassrls) FROM pg_roles WHERE rolname IN (%s, %s)",
+            [app, app, PLATFORM],
+        )
+        there, right = cursor.fetchone()
+    if not (there and right):
+        raise ImproperlyConfigured(
+            "数据库中没有应用的角色：请由数据库管理员（超级用户）在这个库中执行程序目录里的 jingwei/roles.sql，"
+            "并让 DATABASE_URL 以 jingwei_app 登录。"
+        )
+    if app == settings.OWNER_DATABASE["USER"]:
+        raise ImproperlyConfigured(
+            "DATABASE_URL 应以 jingwei_app 登录，数据表的所有者写在 JINGWEI_OWNER_URL：应用本身不应拥有数据表。"
+        )
 
 
 def raise_wall():

@@ -31,6 +31,7 @@ def run(options):
 def bring_up_to_date(new_signing_key=False):
     """Tables, and what they are shipped with; nothing of the demonstration district."""
     with wall.as_owner():
+        wall.check_roles()
         migrate()
     with wall.beyond_scope():
         ensure_dictionaries()

@@ -5,7 +5,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import connection
 from django.utils import timezone
 
 from jingwei.base import audit, chain
@@ -13,6 +12,7 @@ from jingwei.base.access import Actor, platform_actor
 from jingwei.base.models import Alarm, LogEntry
 from jingwei.base.parameters import forget
 from jingwei.oversight import alarms, verifying
+from tests.tampering import tamper
 
 CLERK = Actor(name="村居演示账号", operator_id=7, login="village", address="192.0.2.1")
 NIGHT = platform_actor("定时任务")
@@ -101,11 +101,9 @@ def test_clear_data_outside_working_hours_raises_an_alarm(log, hour, odd):
 
 
 @pytest.mark.req("SEC-9", "SEC-19", "P-3.2")
-def test_a_log_that_was_tampered_with_raises_an_alarm(log):
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE base_logentry DISABLE TRIGGER USER")
-        cursor.execute("UPDATE base_logentry SET actor = '别人' WHERE id = %s", [LogEntry.objects.last().pk])
-        cursor.execute("ALTER TABLE base_logentry ENABLE TRIGGER USER")
+def test_a_log_that_was_tampered_with_raises_an_alarm(transactional_db, log):
+    log("查看")
+    tamper("UPDATE base_logentry SET actor = '别人' WHERE id = %s", LogEntry.objects.last().pk)
     assert not verifying.verify(NIGHT).sound
     chain.seal()
     alarms.watch()

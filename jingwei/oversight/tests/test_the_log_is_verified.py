@@ -7,7 +7,6 @@ from argparse import ArgumentParser
 from datetime import timedelta
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from jingwei.base import audit, chain
@@ -16,6 +15,7 @@ from jingwei.base.models import Job, LogEntry, LogSeal
 from jingwei.cli import verify_log
 from jingwei.desk import jobs, tasks
 from jingwei.oversight import copies, verifying
+from tests.tampering import tamper
 
 NIGHT = platform_actor("测试")
 
@@ -32,15 +32,6 @@ def command(capsys, *arguments):
     verify_log.add_arguments(parser)
     code = verify_log.run(parser.parse_args(arguments))
     return code, capsys.readouterr().out
-
-
-def tamper(statement, *values):
-    with connection.cursor() as cursor:
-        for table in ("base_logentry", "base_logseal"):
-            cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
-        cursor.execute(statement, values)
-        for table in ("base_logentry", "base_logseal"):
-            cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
 
 
 @pytest.mark.req("P-3.2", "SEC-9")
