@@ -23,6 +23,7 @@ MODULES = [
     "entry",
     "signin",
     "audit",
+    "encryption",
 ]
 RESULT = Path("var/bench.json")
 
@@ -41,20 +42,18 @@ def main():
 
 def _measure(chosen, home, full):
     import django
-    from django.conf import settings
 
     django.setup()
     from jingwei import embedded
     from jingwei.base import wall
-    from jingwei.base.crypto import create_key_ring
-    from jingwei.cli.up import migrate
+    from jingwei.cli.migrate import migrate
     from jingwei.directory.setup import ensure_base
 
     wall.unplaced = wall.BEYOND  # pages and commands stand where they do; what is made for them stands here
 
     with embedded.Server(home / "pg", tied=True):
-        create_key_ring(settings.JINGWEI_KEYS)
-        migrate()
+        with wall.as_owner():
+            migrate()
         ensure_base()
         figures = []
         for name in chosen:
