@@ -15,7 +15,7 @@ column doesn't open. No key and no clear text appears in a message of this modul
 The keys of the ring are wrapped under a master key, which is another file, so that it can lie on another
 medium or stay in a module: who has the ring alone, or a backup of it, opens nothing. Beside the numbered
 keys, which rotate (P-4.4), the ring holds one for digests. It opens no value and stays, since what a digest
-is compared with (a scan that came before, a poster on a wall) can't be worked out again (decision 28).
+is compared with (a scan that came before, a poster on a wall) can't be worked out again (decision 29).
 """
 
 import contextlib
