@@ -7,6 +7,8 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
+import textwrap
 import time
 import warnings
 from contextlib import contextmanager
@@ -278,6 +280,36 @@ def test_a_machine_with_another_signing_key_does_not_start(first, tmp_path, comm
     assert refused.returncode == 2 and "签名密钥与这个实例的不同" in refused.stderr, refused.stderr
 
 
+def inside(machine, program):
+    """What a program prints that runs in the environment of a machine, as the platform."""
+    head = "import django\ndjango.setup()\nfrom jingwei.base import wall\nwall.place(wall.BEYOND)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", head + textwrap.dedent(program)],
+        env=machine.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_file_made_on_one_machine_is_given_out_by_the_other(first, second, officer):
+    pk = inside(
+        first,
+        """
+        from jingwei.desk import files
+        from jingwei.directory.models import Operator
+        with files.create(Operator.objects.get(login="district").pk, "名单.txt") as file:
+            file.write("一人".encode())
+        print(file.stored.pk)
+        """,
+    )
+    there = Visitor(second.port)
+    there.cookies = officer.cookies
+    assert there.text(f"/files/{pk}/") == "一人"
+
+
 def test_migration_on_a_second_machine_changes_nothing(second):
     done = second.run("migrate")
     assert done.returncode == 0 and "已是最新" in done.stdout, done.stderr
@@ -320,13 +352,20 @@ def standing_still(replica):
         replica.tell("SELECT pg_wal_replay_resume()")
 
 
+def until_replica_is_used(machine):
+    deadline = time.monotonic() + 60
+    while said := monitored(machine, "/readyz").json()["parts"]["replica"]["said"]:
+        assert time.monotonic() < deadline, said
+        time.sleep(0.2)
+
+
 def rename_a_town(site, name):
     database(site, "UPDATE directory_region SET name = %s WHERE code = '990101001'", name)
 
 
 def test_statistics_come_from_the_replica_while_it_keeps_up(site, officer):
     first, replica, _ = site
-    until(lambda: monitored(first, "/readyz").json()["parts"]["replica"]["good"])
+    until_replica_is_used(first)
     with standing_still(replica):
         rename_a_town(site, "改名街道")
         assert "改名街道" not in officer.text("/population/")  # within the lag that is allowed
@@ -341,12 +380,63 @@ def test_statistics_come_from_the_replica_while_it_keeps_up(site, officer):
         assert "落后" in told.json()["parts"]["replica"]["said"]
         assert told.json()["parts"]["replica"]["needed"] is False
     database(site, "DELETE FROM base_parametervalue WHERE name = 'replica.lag'")
-    until(lambda: monitored(first, "/readyz").json()["parts"]["replica"]["good"])
+    until_replica_is_used(first)
+
+
+EXPORT = """
+    import io
+    from array import array
+    from django.db import connections
+    from django.http import QueryDict
+    from django.test.utils import CaptureQueriesContext
+    from jingwei import menu
+    from jingwei.base import replica
+    from jingwei.base.access import platform_actor
+    from jingwei.base.tables import FORMATS
+    from jingwei.desk.exports import write
+    from jingwei.desk.lists import Selection
+    regions = menu.resource("regions")
+    selection = Selection(regions, platform_actor("测试"), QueryDict(""), action="export")
+    columns, content = selection.columns(everything=True), io.BytesIO()
+    with replica.reads(of_now=True), CaptureQueriesContext(connections["replica"]) as there:
+        with FORMATS["csv"](content, "区划", [column.heading for column in columns]) as table:
+            write(selection, columns, table, clear=False, people=array("q"))
+    print(len(there), "刚刚改名街道" in content.getvalue().decode("utf-8-sig"))
+"""
+
+
+def test_an_export_holds_what_was_saved_before_it_wherever_it_is_read(site):
+    first, replica, _ = site
+    until_replica_is_used(first)
+    rename_a_town(site, "刚刚改名街道")
+    asked, found = inside(first, EXPORT).split()
+    assert int(asked) > 0 and found == "True"  # from the replica
+    rename_a_town(site, "改名街道")
+    with standing_still(replica):
+        rename_a_town(site, "刚刚改名街道")
+        assert inside(first, EXPORT) == "0 True"  # from the database
+
+
+@pytest.mark.req("P-1.10", "SEC-7")
+def test_row_security_holds_on_the_replica_too(site):
+    first, _, _ = site
+    until_replica_is_used(first)
+    seen = inside(
+        first,
+        """
+        from jingwei.base import replica
+        from jingwei.base.models import LogEntry
+        for stand in (wall.BEYOND, wall.NOWHERE):
+            with wall.standing(stand), replica.reads() as there:
+                print(there, LogEntry.objects.exists())
+        """,
+    )
+    assert seen.split() == ["True", "True", "True", "False"]
 
 
 def test_a_replica_that_is_gone_is_left_out_at_once(site, officer):
     first, replica, _ = site
-    until(lambda: monitored(first, "/readyz").json()["parts"]["replica"]["good"])
+    until_replica_is_used(first)
     replica.stop()
     rename_a_town(site, "再次改名街道")
     began = time.monotonic()
@@ -493,9 +583,11 @@ def test_the_address_in_the_log_is_not_what_a_visitor_claims(visitor, site):
     assert rows == [("127.0.0.1",)]
 
 
-def test_files_of_pages_are_served_by_nginx_and_kept(visitor):
-    style = re.search(r'href="(/static/css/\w+\.[0-9a-f]{12}\.css)"', visitor.text("/sign-in/"))[1]
-    answer = visitor.get(style, **{"Accept-Encoding": "gzip"})
+def test_files_of_pages_are_served_by_nginx_and_kept(visitor, first):
+    [style] = [
+        p for p in (first.home / "static" / "css").iterdir() if re.fullmatch(r"jingwei\.\w{12}\.css", p.name)
+    ]
+    answer = visitor.get(f"/static/css/{style.name}", **{"Accept-Encoding": "gzip"})
     assert answer.status == 200
     assert answer.headers["Server"] == "nginx"
     assert answer.headers["Content-Encoding"] == "gzip"

@@ -99,6 +99,7 @@ def _observe():
         written = _written()
         replayed = _replayed()
     except Error as error:
+        logger.warning("the replica does not answer: %s", error)
         leave_out(error)
         return
     _seen.looked, _seen.wait, _seen.problem = now, LOOK_SECONDS, ""
