@@ -1,6 +1,5 @@
 """The home page: what waits for the operator, and the numbers of the own territory (P-6.4)."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 from django.core.cache import cache
@@ -11,7 +10,6 @@ from django.views.decorators.http import require_GET
 
 from jingwei import menu
 from jingwei.base.models import Job
-from jingwei.base.wall import beyond_scope
 from jingwei.desk.lists import COUNT_BOUND, Selection, Total, counts
 from jingwei.desk.tasks import TIMETABLE
 
@@ -43,26 +41,28 @@ def figures(actor, *, waiting=False) -> list[Counted]:
         for figure in resource.figures
         if figure.waits or not waiting
     ]
-    to_count = [(resource, selection.rows) for resource, _, selection, number in declared if number is None]
-    counted = iter(_counts(to_count))
+    counted = _counted(
+        [(resource, selection) for resource, _, selection, number in declared if number is None]
+    )
     found = []
     for resource, figure, selection, number in declared:
         query = selection.query.urlencode()
         address = reverse("desk:list", args=[resource]) + (f"?{query}" if query else "")
-        total = Total.counted(next(counted)) if number is None else Total(number)
+        total = Total.counted(counted[selection]) if number is None else Total(number)
         found.append(Counted(figure.label, total, address, resource.icon, figure.waits, figure.urgent))
     return found
 
 
-def _counts(asked):
-    """The bounded counts of rows of resources, together where they are read from the same place."""
+def _counted(selections):
+    """{selection: its number} of pairs (resource, selection); one statement for each place to read from."""
     found = {}
     for beyond in (False, True):
-        places = [place for place, (resource, _) in enumerate(asked) if bool(resource.beyond) == beyond]
-        with beyond_scope() if beyond else nullcontext():
-            rows = [asked[place][1].order_by()[: COUNT_BOUND + 1] for place in places]
-            found |= dict(zip(places, counts(rows), strict=True))
-    return [found[place] for place in range(len(asked))]
+        chosen = [(resource, each) for resource, each in selections if bool(resource.beyond) == beyond]
+        if chosen:
+            with chosen[0][0].standing():
+                numbers = counts([each.rows.order_by()[: COUNT_BOUND + 1] for _, each in chosen])
+            found |= zip((each for _, each in chosen), numbers, strict=True)
+    return found
 
 
 def failing(actor) -> list[Job]:
