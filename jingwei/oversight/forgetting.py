@@ -41,16 +41,18 @@ def staying() -> list[Stays]:
     return [each for package in menu.PERSONAL for each in package.STAYS]
 
 
-def mark_of(number: str, key_id: str) -> str:
-    """The keyed digest (SM4-CMAC) by which a number is recognised that stands nowhere any more, in hex."""
-    [tag] = provider().mac(PURPOSE, [number.encode()], key_id=key_id)
+def mark_of(number: str) -> str:
+    """The keyed digest (SM4-CMAC) by which a number is recognised that stands nowhere any more, in hex.
+
+    Its key outlives every rotation.
+    """
+    [tag] = provider().mac(PURPOSE, [number.encode()])
     return tag.tobytes().hex()
 
 
 def erased_before(number: str):
     """The requests by which this number was deleted before."""
-    marks = [mark_of(number, key_id) for key_id in provider().key_ids]
-    return ErasureRequest.objects.filter(mark__in=marks, state=ErasureRequest.DONE)
+    return ErasureRequest.objects.filter(mark=mark_of(number), state=ErasureRequest.DONE)
 
 
 # --- asking and deciding ----------------------------------------------------------------------------------
@@ -74,7 +76,7 @@ def ask_to_forget(actor: Actor, *, number: str, reason: str) -> ErasureRequest:
 def _ask(actor, number, reason):
     if len(reason) < 2:
         raise ValidationError({"reason": "请填写事由，如：本人书面申请及受理编号"})
-    identity, key_id = identity_of(number), provider().key_id
+    identity = identity_of(number)
     people = Person.objects.filter(pk__in=identity.records["people"])
     person = people.visible_to(actor, f"{RESOURCE}.add").first()
     if person is None and people.exists():
@@ -84,8 +86,7 @@ def _ask(actor, number, reason):
         raise ValidationError({"number": "这个证件号已有尚未办结的删除申请"})
     request = ErasureRequest.objects.create(
         number=number,
-        mark=mark_of(number, key_id),
-        mark_key=key_id,
+        mark=mark_of(number),
         region=person.region_id if person else actor.region,
         reason=reason,
         asker=actor.name,

@@ -59,9 +59,8 @@ class ErasureRequest(Record):
         basis="《个人信息保护法》第四十七条",
         keep="删除或撤回后即清空",
     )
-    # A MAC in hex under the key that it names: it tells the number to nobody without the key ring.
+    # A MAC in hex: it tells the number to nobody without the key ring.
     mark = models.CharField("号码标识", max_length=32)
-    mark_key = models.CharField(max_length=4)
     region = RegionCodeField("登记地", blank=True)
     reason = models.CharField("事由", max_length=200)
     asker = models.CharField("提出人", max_length=80)
@@ -81,7 +80,7 @@ class ErasureRequest(Record):
     digest = models.CharField("摘要（SM3）", max_length=64, blank=True)
 
     scope = Scope(region="region", owner="created_by")
-    internal = (*Record.internal, "region", "mark_key", "confirmed_by", "gone", "stays")
+    internal = (*Record.internal, "region", "confirmed_by", "gone", "stays")
 
     class Meta:
         verbose_name = "个人信息删除申请"

@@ -18,7 +18,7 @@ COLUMNS = [
         basis="《个人信息保护法》第四十七条",
         keep="长期",
         names=["mark", "region", "reason", "asker", "confirmed_by", "confirmer"],
-        plain=["mark_key", "state", "confirmed_at", "ended_at", "gone", "stays", "digest"],
+        plain=["state", "confirmed_at", "ended_at", "gone", "stays", "digest"],
     )
 ]
 PARAMETERS, HELD, STAYS = [], [], []

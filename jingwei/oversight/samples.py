@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from jingwei.base.crypto import provider
 from jingwei.oversight.forgetting import mark_of
 from jingwei.oversight.models import Erasure, ErasureRequest
 from jingwei.people.samples import VILLAGE, number
@@ -24,11 +23,10 @@ def erasure() -> Erasure:
 
 
 def erasure_request() -> ErasureRequest:
-    whose, key_id = number(), provider().key_id
+    whose = number()
     return ErasureRequest.objects.create(
         number=whose,
-        mark=mark_of(whose, key_id),
-        mark_key=key_id,
+        mark=mark_of(whose),
         region=VILLAGE,
         reason="本人书面申请",
         asker="样例",
