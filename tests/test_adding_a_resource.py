@@ -1,4 +1,4 @@
-"""What docs/adding-a-resource.md promises: its three blocks make a resource that the shared suite accepts."""
+"""What docs/adding-a-resource.md promises: its blocks make a resource that the shared suite accepts."""
 
 import re
 from pathlib import Path
@@ -12,6 +12,7 @@ from django.db import connection
 from jingwei import menu
 from jingwei.base.resource import System
 from jingwei.directory.setup import ensure_roles
+from jingwei.oversight import register
 from tests import test_every_resource as suite
 
 GUIDE = Path(__file__).parent.parent / "docs" / "adding-a-resource.md"
@@ -88,3 +89,15 @@ def test_the_constraint_of_the_guide_speaks_to_the_operator(boards, village):
     row = suite.sample(boards)
     with pytest.raises(ValidationError, match="该村/社区已有同名宣传栏"):
         boards.save(village.actor, boards.model(), values={"region": row.region, "name": row.name})
+
+
+@pytest.mark.req("SEC-17")
+def test_the_register_of_personal_data_misses_a_table_until_the_last_block_stands(boards, monkeypatch):
+    of_boards = [f"people.Board.{name}" for name in ("name", "place", "keeper", "checked_on")]
+    assert sorted(register.undeclared()) == sorted(of_boards)
+    declared = ModuleType("personal")
+    declared.NOBODYS = declared.KEPT = declared.HELD = []
+    run("personal.py", declared)
+    monkeypatch.setattr(menu, "PERSONAL", [*menu.PERSONAL, declared])
+    assert register.undeclared() == []
+    assert [stays.sealed for stays in declared.STAYS] == [["phone"]]
