@@ -7,6 +7,7 @@ monitoring rings.
 
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -82,13 +83,21 @@ def _keys():
 
 def _disks():
     least = FREE.value() * 10**9
-    for name, folder in [("disk", settings.JINGWEI_HOME), ("files-disk", files.folder())]:
+    for name, folder in disks():
         try:
             free = free_bytes(folder)
         except OSError:
             yield Part(name, False, f"{folder} 不能访问")
         else:
             yield Part(name, free >= least, f"{folder} 剩余 {free / 10**9:.1f} GB")
+
+
+def disks() -> list[tuple[str, Path]]:
+    """Where an instance writes, by name: attachments only where they lie in a folder."""
+    places = [("disk", settings.JINGWEI_HOME), ("files-disk", files.folder())]
+    if settings.JINGWEI_STORAGE.startswith("/"):
+        places.append(("attachments-disk", Path(settings.JINGWEI_STORAGE)))
+    return places
 
 
 def free_bytes(folder) -> int:

@@ -6,6 +6,7 @@ that it is right whichever machine is asked; sums over machines count it once (`
 """
 
 import os
+from contextlib import suppress
 
 from django.db import connection
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -115,6 +116,11 @@ class State:
                 for *values, number in cursor.fetchall():
                     family.add_metric(values, float(number))
                 yield family
+        free = GaugeMetricFamily("jingwei_disk_free_bytes", "Room that is left, by part.", labels=["part"])
+        for part, folder in health.disks():
+            with suppress(OSError):  # the check of that part tells
+                free.add_metric([part], health.free_bytes(folder))
+        yield free
         for name, said, number in [
             ("jingwei_worker_silence_seconds", "Since a worker last showed itself.", health.worker_silence()),
             ("jingwei_replica_lag_seconds", "How far the replica is behind at most.", _lag()),

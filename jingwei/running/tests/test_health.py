@@ -16,6 +16,7 @@ def program(settings, tmp_path):
     """A small program with a manifest, on a machine of its own."""
     settings.JINGWEI_HOME = tmp_path
     settings.JINGWEI_FILES = tmp_path / "files"
+    settings.JINGWEI_STORAGE = f"{tmp_path}/attachments"
     settings.PACKAGE = tmp_path / "program"
     settings.STATIC_ROOT = tmp_path / "static"
     for folder in (settings.PACKAGE, settings.STATIC_ROOT):
@@ -41,7 +42,8 @@ def ask():
 def test_all_is_well(worker):
     status, parts = ask()
     assert status == 200 and all(parts.values())
-    assert {"database", "migrations", "keys", "disk", "files-disk", "integrity", "worker"} == set(parts)
+    places = {"disk", "files-disk", "attachments-disk"}
+    assert {"database", "migrations", "keys", "integrity", "worker"} | places == set(parts)
 
 
 def test_without_a_worker_visitors_are_still_served():
@@ -60,7 +62,16 @@ def test_a_full_disk_is_not_ready():
     parameters.forget()
     status, parts = ask()
     parameters.forget()
-    assert status == 503 and not parts["disk"] and not parts["files-disk"]
+    assert status == 503 and not parts["disk"] and not parts["files-disk"] and not parts["attachments-disk"]
+
+
+def test_a_folder_that_is_not_mounted_is_not_ready(settings):
+    settings.JINGWEI_FILES = settings.JINGWEI_HOME / "mount" / "files"
+    status, parts = ask()
+    assert status == 503 and not parts["files-disk"] and parts["disk"]
+    told = Client().get("/metrics").content.decode()
+    assert 'jingwei_check{part="files-disk"} 0.0' in told
+    assert 'jingwei_disk_free_bytes{part="disk"}' in told and '_bytes{part="files-disk"}' not in told
 
 
 def test_without_the_keys_it_is_not_ready(settings, tmp_path):
