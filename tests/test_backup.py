@@ -164,6 +164,12 @@ def test_a_backup_of_a_busy_instance_comes_back_whole_elsewhere(village, place, 
         assert count("people_person") == Person.objects.count() == 2
         assert (home / "attachments" / attached[:2] / attached).read_bytes() == b"sealed picture"
         assert (home / "files" / upload.parent.name / upload.name).read_bytes() == upload.read_bytes()
+        policies = "SELECT tablename, policyname, qual FROM pg_policies ORDER BY 1, 2"
+        with psycopg.connect(os.environ["JINGWEI_OWNER_URL"]) as source:
+            assert other.execute(policies).fetchall() == source.execute(policies).fetchall() != []
+        assert count("pg_class WHERE relname = 'people_person' AND relrowsecurity") == 1
+        may = "SELECT has_table_privilege('jingwei_platform', 'people_person', 'SELECT')"
+        assert other.execute(may).fetchone()[0]
         assert count("directory_session") == 0, "nobody goes on with a session of the past"
         assert count("people_tally") == 0, "a tally names transactions of the server it was made on"
         state = other.execute("SELECT state FROM sms_smsmessage").fetchone()
@@ -322,7 +328,9 @@ def test_the_database_comes_back_as_it_stood_at_a_moment(place):
             assert time.monotonic() < until, "nothing is archived"
             time.sleep(0.1)
     with open(copy / "postgresql.conf", "a") as configuration:
-        configuration.write(f"restore_command = 'cp {archive}/%f %p'\narchive_mode = off\n")
+        configuration.write(
+            f"restore_command = 'cp {archive}/%f %p'\narchive_mode = off\nhot_standby = off\n"
+        )
         configuration.write(f"recovery_target_time = '{moment}'\nrecovery_target_action = promote\n")
     (copy / "recovery.signal").touch()
     own(copy, source.stat())
@@ -337,7 +345,7 @@ def test_a_migration_that_was_killed_goes_on(place):
     app = embedded.url(SERVER, user="jingwei_app", database=name)
     there = {"JINGWEI_HOME": str(place), "DATABASE_URL": app, "JINGWEI_OWNER_URL": owned}
     migrations = "SELECT app, name FROM django_migrations ORDER BY app, name"
-    with psycopg.connect(os.environ["DATABASE_URL"]) as other:
+    with psycopg.connect(os.environ["JINGWEI_OWNER_URL"]) as other:
         whole = other.execute(migrations).fetchall()
     admin = embedded.url(SERVER, user="postgres", database="postgres")
     with psycopg.connect(admin, autocommit=True) as server:

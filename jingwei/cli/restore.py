@@ -113,7 +113,8 @@ def _restore_here(backup, keys):
         _restore_files(backup)
         with backups.program(
             *["pg_restore", "--exit-on-error", f"--jobs={backups.JOBS}"],
-            *["--no-owner", "--no-privileges", "--no-policies", backup / backups.DATABASE],
+            # With its policies: the mark that says they stand comes along (wall.raise_wall).
+            *["--no-owner", "--no-privileges", backup / backups.DATABASE],
         ):
             pass
         differences = list(_compare_rows(manifest))
