@@ -57,7 +57,7 @@ def run(options):
         web.check_files()
         parts = [
             Part("web", web.command(options), web.environment(options)),
-            Part("worker", worker.command(), web.of_instance()),
+            Part("worker", worker.command(), worker.environment()),
         ]
         for part in parts:
             stack.callback(part.kill)
