@@ -140,6 +140,16 @@ def test_no_page_shows_a_personal_value_in_clear(resource):
 
 
 @every_resource
+@pytest.mark.req("P-3.1", "SEC-8")
+def test_a_printed_record_stands_in_the_log_by_its_key(resource):
+    row = sample(resource)
+    if resource.has_page:
+        answer = keeper(resource, row).client.post(f"/{resource.name}/{key_text(row)}/printed/")
+        assert answer.status_code == 204
+        assert LogEntry.objects.filter(act="打印", resource=resource.name, object_id=str(row.pk)).exists()
+
+
+@every_resource
 @pytest.mark.req("P-5.1", "CL-3.4")
 def test_a_list_costs_the_same_for_one_row_or_twenty(resource):
     row = sample(resource)

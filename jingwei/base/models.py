@@ -53,7 +53,7 @@ class LogEntry(models.Model):
     device = models.CharField("设备", max_length=200, blank=True)
     act = models.CharField("操作", max_length=40)
     resource = models.CharField("对象类别", max_length=60, blank=True)
-    object_id = models.CharField("对象编号", max_length=60, blank=True)
+    object_id = models.CharField("对象编号", max_length=255, blank=True)  # a key of three parts is long
     label = models.CharField("对象", max_length=200, blank=True)
     detail = models.JSONField("内容", default=dict)
     result = models.CharField(
