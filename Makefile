@@ -8,7 +8,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check -qq
 RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
-.PHONY: help run test lint format trace security bench lock vendor screenshots
+.PHONY: help run test lint format trace security audit bench lock vendor screenshots
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,12 +38,17 @@ trace:  ## list the requirements with and without a test (ARGS=CL-2.1: every tes
 security:  ## fill docs/security.md: each statement with its tests and its place in the code
 	@$(PYTHON) tools/security.py
 
+audit: $(DEV) .venv/audit/.done  ## let tools from outside look for weaknesses (ARGS=packages, code or site: one)
+	@.venv/bin/python tools/audit.py $(ARGS)
+
 bench: $(DEV)  ## measure the performance figures of the spec, each beside its reference
 	@.venv/bin/python -m bench $(ARGS)
 
 lock: $(DEV)  ## write the lock files anew from pyproject.toml
 	@.venv/bin/pip-compile --output-file requirements.lock pyproject.toml
 	@.venv/bin/pip-compile --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	@.venv/bin/pip-compile --no-config --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
+		--no-emit-index-url --no-emit-find-links --no-emit-options --output-file tools/audit.lock tools/audit.in
 
 vendor: $(RUNTIME)  ## fetch the vendored browser files anew from npm
 	@.venv/bin/python tools/vendor.py
@@ -60,6 +65,12 @@ $(RUNTIME): requirements.lock pyproject.toml | .venv/bin/python
 	@echo "正在安装运行所需的软件包……"
 	@$(PIP) install --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-index --no-build-isolation -e .
+	@touch $@
+
+.venv/audit/.done: tools/audit.lock | .venv/bin/python
+	@echo "正在安装安全检查工具……"
+	@$(PYTHON) -m venv .venv/audit
+	@.venv/audit/bin/python -m pip --disable-pip-version-check -qq install --require-hashes -r tools/audit.lock
 	@touch $@
 
 $(DEV): requirements-dev.lock $(RUNTIME)

@@ -3,13 +3,15 @@
 They are made once by the platform's own set-up, in the district of the region tree that is shipped.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pytest
 from django.test import Client
 
-from jingwei.base.access import Actor
+from jingwei import menu
+from jingwei.base.access import EVERYTHING, Actor
+from jingwei.directory import middleware
 from jingwei.directory.actors import actor_for
 from jingwei.directory.models import Operator
 from jingwei.directory.setup import PERSONAS
@@ -58,3 +60,15 @@ def _fixture(login):
 
 for _persona in PERSONAS:
     globals()[f"persona_{_persona.login}"] = _fixture(_persona.login)
+
+
+@pytest.fixture
+def all_powers(db, monkeypatch, tmp_path):
+    """A browser of somebody who holds every permission over every row, as nobody does."""
+    everything = {permission: EVERYTHING for permission in menu.permissions()}
+    real = middleware.actor_for
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setattr(
+        middleware, "actor_for", lambda *who, **where: replace(real(*who, **where), grants=everything)
+    )
+    return Persona("district").client

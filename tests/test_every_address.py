@@ -3,7 +3,6 @@
 import argparse
 import itertools
 import re
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -15,13 +14,11 @@ from django.urls import URLPattern, get_resolver
 from django.utils import timezone
 
 from jingwei import menu
-from jingwei.base.access import EVERYTHING
 from jingwei.base.models import Job, Load, LogEntry, StoredFile
 from jingwei.base.sheets import sheet_of
 from jingwei.cli import export, import_sheet, rows
 from jingwei.desk.columns import field_at
 from jingwei.desk.lists import key_text
-from jingwei.directory import middleware
 from jingwei.people.samples import person
 from tests.personas import Persona
 from tests.test_every_resource import SAMPLES, sample
@@ -287,18 +284,6 @@ def test_with_and_without_the_rows_of_another_town_every_address_answers_the_sam
 
 
 # --- what every answer is ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def all_powers(district, monkeypatch, tmp_path):
-    """A browser of somebody who holds every permission over every row, as nobody does."""
-    everything = {permission: EVERYTHING for permission in menu.permissions()}
-    real = middleware.actor_for
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    monkeypatch.setattr(
-        middleware, "actor_for", lambda *who, **where: replace(real(*who, **where), grants=everything)
-    )
-    return district.client
 
 
 def one_of_each():
