@@ -16,7 +16,7 @@ from jingwei.base.parameters import forget
 from jingwei.directory import account, actions, parameters, passwords
 from jingwei.directory.actors import actor_for
 from jingwei.directory.hashers import PBKDF2SM3PasswordHasher
-from jingwei.directory.models import Appointment, Guard, Operator, Organisation, Session, SignIn
+from jingwei.directory.models import Appointment, Guard, Operator, Organisation, Role, Session, SignIn
 from jingwei.directory.sessions import digest_of
 from jingwei.directory.setup import SETUP
 
@@ -75,6 +75,10 @@ def test_an_unknown_name_takes_as_long_as_a_wrong_password(browser, clerk, monke
     cost = len(derived)
     enter(browser, "somebody", "wrong")
     assert len(derived) == 2 * cost == 2
+    clerk.set_unusable_password()
+    clerk.save()
+    enter(browser, "village", "wrong")
+    assert len(derived) == 3 * cost, "nor does an account without a password answer sooner"
 
 
 @pytest.mark.req("SEC-2", "P-2.1")
@@ -314,6 +318,30 @@ def test_the_end_of_an_appointment_ends_the_session(village):
     browser = village.client
     Appointment.objects.filter(operator=village.operator).update(ends_on="2020-01-01")
     assert not is_in(browser)
+
+
+def _appoint(clerk):
+    return Appointment.objects.create(operator=clerk, organisation=clerk.organisation)
+
+
+CHANGES = {
+    "a role given": lambda clerk: clerk.appointments.get().roles.add(Role.objects.get(name="领导查阅")),
+    "a role taken": lambda clerk: clerk.appointments.get().roles.clear(),
+    "a role disabled": lambda clerk: Role.objects.filter(name="村社区操作员").update(enabled=False),
+    "another appointment": _appoint,
+    "an appointment taken": lambda clerk: clerk.appointments.all().delete(),
+    "the end of the account": lambda clerk: Operator.objects.filter(pk=clerk.pk).update(ends_on="2020-01-01"),
+    "another password": lambda clerk: passwords.set_password(clerk, "Quite-New-77", must_change=False),
+}
+
+
+@pytest.mark.req("SEC-3", "SEC-5")
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_of_role_state_or_password_ends_every_session_at_its_next_request(village, clerk, change):
+    browsers = [village.browser(), village.browser()]
+    assert all(map(is_in, browsers))
+    change(clerk)
+    assert not any(map(is_in, browsers))
 
 
 @pytest.mark.req("SEC-5")
