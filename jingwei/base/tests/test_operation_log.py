@@ -38,6 +38,19 @@ def test_the_database_refuses_to_change_the_log(entry, statement):
     assert LogEntry.objects.get(pk=entry.pk).act == "查看"
 
 
+@pytest.mark.req("SEC-9")
+@pytest.mark.parametrize("table", ["base_logentry", "base_logseal", "base_logdrop", "base_logpeople"])
+def test_the_application_may_only_add_to_the_log_and_read_it(table):
+    rights = "SELECT INSERT UPDATE DELETE TRUNCATE TRIGGER".split()
+    with connection.cursor() as cursor:
+        for role in ("jingwei_app", "jingwei_platform"):
+            cursor.execute(
+                "SELECT name FROM unnest(%s::text[]) name WHERE has_table_privilege(%s, %s, name)",
+                [rights, role, table],
+            )
+            assert {name for (name,) in cursor.fetchall()} <= {"SELECT", "INSERT"}
+
+
 @pytest.mark.req("SEC-10")
 def test_an_act_that_cannot_be_logged_does_not_happen(owner, sysadmin):
     owner.execute("ALTER TABLE base_logentry ADD CONSTRAINT full_up CHECK (false) NOT VALID")
