@@ -4,7 +4,7 @@ Environment:
     JINGWEI_HOME        folder of this instance: database, keys, logs, logins (default var/ in the project)
     DATABASE_URL        a PostgreSQL >= 15 elsewhere, signing in as the application (jingwei/roles.sql);
                         without it the embedded server in JINGWEI_HOME is used
-    JINGWEI_OWNER_URL   the same database as the owner of its tables, for `jingwei migrate`, `backup` and `restore`
+    JINGWEI_OWNER_URL   the same database as the owner of its tables, for migrations, backup and restore
     JINGWEI_REPLICA_URL a streaming replica of it, for reads that may be some seconds old
     JINGWEI_POOL        most database connections of one web process (default: none are pooled)
     JINGWEI_FILES       folder of uploads and exports, the same for all machines (default JINGWEI_HOME/files)
