@@ -150,6 +150,7 @@ class Part:
 
     def _write_log(self, lines):
         with contextlib.closing(RotatingFileHandler(self.log, maxBytes=10 * 2**20, backupCount=5)) as file:
+            file.handleError = lambda record: None  # on a full disk a line is lost, and nothing else
             for line in lines:
                 file.handle(logging.makeLogRecord({"msg": line.rstrip("\n")}))
 
