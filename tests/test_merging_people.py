@@ -8,6 +8,7 @@ from django.db import models
 
 from jingwei import menu
 from jingwei.base.fields import SealedField
+from jingwei.oversight.models import ErasureRequest
 from jingwei.people import merges
 from jingwei.people.models import (
     DoseEvent,
@@ -27,9 +28,9 @@ pytestmark = [pytest.mark.django_db, pytest.mark.req("P-5.7")]
 # What a merge settles in another way than by moving: the pairs themselves, and old values, which stay those
 # of the record they were written for.
 SETTLED = {DuplicatePair, PersonEvent, DoseEvent}
-# Numbers that are the person's own, of old values, of somebody in no register, or of whom a search for
-# contacts found: not events joined by them.
-OWN_NUMBERS = {Person, PersonAlias, Merge, PersonEvent, SampleBefore, Unregistered, Contact}
+# Numbers that are the person's own, of old values, of somebody in no register, of whom a search for contacts
+# found, or of who asks to be forgotten: not events joined by them.
+OWN_NUMBERS = {Person, PersonAlias, Merge, PersonEvent, SampleBefore, Unregistered, Contact, ErasureRequest}
 NUMBER = Person._meta.get_field("number").sealing.name
 
 

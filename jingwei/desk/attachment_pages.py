@@ -20,13 +20,8 @@ from jingwei.desk.attachments import LARGE, LARGEST, SMALL, VIDEO_HOSTS, WEBP, W
 from jingwei.desk.guard import permitted, require, row_or_404
 from jingwei.desk.lists import key_text
 
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    # Whatever a browser takes it for, it runs nothing and loads nothing.
-    "Content-Security-Policy": "sandbox; default-src 'none'",
-}
+# Whatever a browser takes a file for, it runs nothing and loads nothing.
+CLOSED = {"Content-Security-Policy": "sandbox; default-src 'none'"}
 ACCEPT = "image/jpeg,image/png,image/webp,image/gif,.pdf,.docx,.xlsx"
 
 
@@ -179,7 +174,7 @@ def _streamed(one, variant, media_type):
         raise Http404("附件的内容不在存储中，请联系系统管理员。") from None
     except ValidationError as failure:
         return HttpResponse(failure.messages[0], content_type="text/plain; charset=utf-8", status=503)
-    return StreamingHttpResponse(parts, content_type=media_type, headers=HEADERS)
+    return StreamingHttpResponse(parts, content_type=media_type, headers=CLOSED)
 
 
 def _logged(request, resource, row, one, form, answer):
