@@ -38,6 +38,9 @@ def _resource_label(entry):
     return found.label if found else entry.resource
 
 
+OF_KIND = Column("resource", "对象类别", _resource_label, "resource", ["resource"])
+
+
 class LogResource(Resource):
     name = "logs"
     label = "操作日志"
@@ -55,7 +58,7 @@ class LogResource(Resource):
         "login",
         "organisation",
         "act",
-        Column("resource", "对象类别", _resource_label, "resource", ["resource"]),
+        OF_KIND,
         "label",
         Column("detail", "内容", _changes, "", ["detail"]),
         "result",
@@ -133,7 +136,7 @@ class LookResource(Resource):
     actions = ["view", "export"]
     reasoned = True
     readonly = LogResource.readonly
-    columns = ["at", "actor", "organisation", "act", LogResource.columns[5], "label", "reason", "address"]
+    columns = ["at", "actor", "organisation", "act", OF_KIND, "label", "reason", "address"]
     order = ["-pk"]
     search = ["actor", "login", "label"]
     search_hint = "操作员、登录名、对象"
