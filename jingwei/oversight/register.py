@@ -23,7 +23,7 @@ MASKED = {
 }
 SEARCHABLE = "SM4 加密（可按整值查找）"
 RANDOM = "SM4 加密"
-CLEAR = "不加密，按权限查看"
+CLEAR = "不加密"
 NOWHERE = "不显示"
 # What follows from no entry of the register, whatever the table: keys, and what every record has.
 EVERY_RECORD = {"id", *(field.name for field in Record._meta.fields)}
