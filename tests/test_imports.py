@@ -39,6 +39,7 @@ FACES = [
     "openid",
     "providers",
     "wechat",
+    "middleware",
     "urls",
     "mobile",
     "screen",
