@@ -8,7 +8,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check -qq
 RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
-.PHONY: help run test lint format trace security audit bench lock vendor screenshots
+.PHONY: help run test lint format trace security audit bench drill lock vendor screenshots
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ audit: $(DEV) .venv/audit/.done  ## let tools from outside look for weaknesses (
 
 bench: $(DEV)  ## measure the performance figures of the spec, each beside its reference
 	@.venv/bin/python -m bench $(ARGS)
+
+drill: $(DEV)  ## kill, cut off and fill the parts of an instance at work; what is lost, how soon it is back
+	@.venv/bin/python -m bench drill
 
 lock: $(DEV)  ## write the lock files anew from pyproject.toml
 	@.venv/bin/pip-compile --output-file requirements.lock pyproject.toml
