@@ -3,8 +3,10 @@
 import signal
 import socket
 import time
+from contextlib import suppress
 
 import psutil
+import psycopg
 import pytest
 from django.conf import settings
 
@@ -99,6 +101,24 @@ def test_a_killed_database_is_started_again(instance):
     killed.wait()
     wait_for(instance.answers)
     assert instance.is_running() and instance.operators() > 0
+
+
+@pytest.mark.req("P-10.2")
+def test_a_database_that_does_not_start_is_tried_until_it_does(instance):
+    """As when somebody has yet to make room on a full disk."""
+    settings_file = instance.home / "pg" / "postgresql.conf"
+    right = settings_file.read_text()
+    settings_file.write_text(f"{right}work_mem = much\n")
+    instance.postmaster().kill()
+    wait_for(lambda: "work_mem" in (instance.home / "pg.log").read_text())
+    settings_file.write_text(right)
+
+    def is_back():
+        with suppress(psycopg.OperationalError):
+            return instance.operators()
+
+    wait_for(is_back)
+    assert instance.is_running()
 
 
 def test_after_a_kill_of_everything_at_once_it_starts_again(instance):
