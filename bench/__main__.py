@@ -18,6 +18,7 @@ MODULES = [
     "statistics",
     "export",
     "lists",
+    "wall",
     "scans",
     "tracing",
     "entry",

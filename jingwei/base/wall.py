@@ -13,7 +13,6 @@ is done by the functions of `wall.sql` and by nothing else.
 """
 
 import hashlib
-import json
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -36,16 +35,28 @@ HOUSE = {"base", "directory", "oversight"}
 # --- where code stands --------------------------------------------------------------------------------------
 
 
+# What the server is told of a reach, each as a setting of the session; "" where there is nothing to tell.
+SETTINGS = (
+    "jingwei.placed",
+    *(
+        f"jingwei.{part}_{key}"
+        for part in ("house", "business")
+        for key in ("regions", "organisations", "alone", "same", "owner")
+    ),
+)
+_UNTOLD = ("",) * len(SETTINGS)
+
+
 @dataclass(frozen=True)
 class Stand:
-    """Where code stands: the role its statements run as, and the reach that row security reads."""
+    """Where code stands: the role its statements run as, and the settings that row security reads."""
 
     role: str
-    reach: str
+    settings: tuple[str, ...] = _UNTOLD
 
 
-NOWHERE = Stand("none", "")
-BEYOND = Stand(PLATFORM, "")
+NOWHERE = Stand("none")
+BEYOND = Stand(PLATFORM)
 _stand: ContextVar[Stand | None] = ContextVar("stand", default=None)
 # Of code that nobody has placed. Tests, which look at everything, place theirs elsewhere.
 unplaced = NOWHERE
@@ -89,22 +100,24 @@ def stand_of(actor: Actor) -> Stand:
         return BEYOND
     own = DataScope(owner=actor.operator_id)
     house = reduce(or_, actor.grants.values(), own)
-    same = sorted({scope.organisations_text for scope in actor.grants.values()} - {""})
-    reach = {
-        "house": _as_json(house),
-        "business": _as_json(actor.business | own) | {"same": same if actor.business != NO_SCOPE else []},
-    }
-    return Stand("none", json.dumps(reach, ensure_ascii=False))
+    same = {scope.organisations_text for scope in actor.grants.values()} - {""}
+    reaches = [(house, same), (actor.business | own, same if actor.business != NO_SCOPE else ())]
+    return Stand("none", ("1", *(text for reach, same in reaches for text in _told(reach, same))))
 
 
-def _as_json(scope):
-    return {
-        "everything": scope.everything,
-        "regions": sorted(scope.regions),
-        "organisations": sorted(scope.organisations),
-        "alone": sorted(scope.organisations_alone),
-        "owner": scope.owner,
-    }
+def _told(reach, same):
+    """The settings of a reach. The empty prefix is everybody's."""
+    prefixes = [(reach.regions, [""]), (reach.organisations, [""]), (reach.organisations_alone, [])]
+    for some, every in prefixes:
+        yield _array(every if reach.everything else some)
+    yield _array(same)
+    yield "" if reach.owner is None else str(reach.owner)
+
+
+def _array(texts):
+    """The literal of an array of texts."""
+    escaped = (text.replace("\\", "\\\\").replace('"', '\\"') for text in sorted(texts))
+    return "{" + ",".join(f'"{text}"' for text in escaped) + "}" if texts else ""
 
 
 # --- the wall itself ----------------------------------------------------------------------------------------
@@ -128,18 +141,19 @@ def check_roles():
     app = settings.DATABASES["default"]["USER"]
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(*) = 2, bool_and(rolname = %s OR rolbypassrls) FROM pg_roles WHERE rolname IN (%s, %s)",
+            "SELECT count(*) = 2, bool_and(rolname = %s OR rolbypassrls) FROM pg_roles"
+            " WHERE rolname IN (%s, %s)",
             [app, app, PLATFORM],
         )
         there, right = cursor.fetchone()
     if not (there and right):
         raise ImproperlyConfigured(
-            "数据库中没有应用的角色：请由数据库管理员（超级用户）在这个库中执行程序目录里的 jingwei/roles.sql，"
-            "并让 DATABASE_URL 以 jingwei_app 登录。"
+            "数据库中没有应用的角色：请由数据库管理员（超级用户）在这个库中执行程序中的 jingwei/roles.sql，"
+            "再让 DATABASE_URL 以 jingwei_app 登录。"
         )
     if app == settings.OWNER_DATABASE["USER"]:
         raise ImproperlyConfigured(
-            "DATABASE_URL 应以 jingwei_app 登录，数据表的所有者写在 JINGWEI_OWNER_URL：应用本身不应拥有数据表。"
+            "DATABASE_URL 应以 jingwei_app 登录；数据表的所有者写在 JINGWEI_OWNER_URL，应用本身不拥有数据表。"
         )
 
 
@@ -183,42 +197,58 @@ def _scope_of(model) -> Scope | None:
 
 def policies_of(model: type[models.Model]) -> list[str]:
     """The statements that make the policies of a model's table."""
-    table, scope, inside = _quoted(model._meta.db_table), _scope_of(model), _condition(model)
+    table, inside = _quoted(model._meta.db_table), _condition(model)
     if getattr(model, "append_only", False):
         return [
             f"CREATE POLICY wall_read ON {table} FOR SELECT USING ({inside})",
             f"CREATE POLICY wall_add ON {table} FOR INSERT WITH CHECK (true)",
         ]
-    policies = [f"CREATE POLICY wall ON {table} USING ({inside})"]
-    if scope.known:
-        policies.append(f"CREATE POLICY wall_known ON {table} FOR SELECT USING ((SELECT wall_is_placed()))")
-    return policies
+    if _scope_of(model).known:
+        return [
+            f"CREATE POLICY wall_read ON {table} FOR SELECT"
+            " USING (current_setting('jingwei.placed', true) = '1')",
+            f"CREATE POLICY wall_add ON {table} FOR INSERT WITH CHECK ({inside})",
+            f"CREATE POLICY wall_change ON {table} FOR UPDATE USING ({inside})",
+            f"CREATE POLICY wall_remove ON {table} FOR DELETE USING ({inside})",
+        ]
+    return [f"CREATE POLICY wall ON {table} USING ({inside})"]
 
 
 def _condition(model):
     """What holds for a row inside the reach.
 
     The planner takes it as true of nearly all rows, by the form of the outermost test: the query has asked
-    for the scope already, and two times the same selection would look like few rows.
+    for the scope already, and two times the same selection would look like few rows. Each setting is read
+    once a statement.
     """
     scope, part = _scope_of(model), "house" if model._meta.app_label in HOUSE else "business"
 
-    def reached(key):
-        return f"ANY ((SELECT wall_texts('{part}', '{key}'))::text[])"
+    def told(key, kind):
+        return f"(SELECT NULLIF(current_setting('jingwei.{part}_{key}', true), '')::{kind})"
 
-    regions = [_at(model, path, lambda at: f"{at} ^@ {reached('regions')}") for path in paths(scope.region)]
-    inside = [f"(SELECT wall_everything('{part}'))"]
-    if regions:
+    def starts(at, key):
+        return f"coalesce({at}, '') ^@ ANY ({told(key, 'text[]')}::text[])"
+
+    inside = []
+    if regions := [_at(model, path, lambda at: starts(at, "regions")) for path in paths(scope.region)]:
         inside.append(f"({(' AND ' if scope.every_region else ' OR ').join(regions)})")
     for path in paths(scope.organisation):
-        inside.append(
-            _at(model, path, lambda at: f"({at} ^@ {reached('organisations')} OR {at} = {reached('alone')})")
-        )
-    if scope.owner:
-        inside.append(_at(model, scope.owner, lambda at: f"{at} = (SELECT wall_owner())"))
+        inside.append(_at(model, path, lambda at: starts(at, "organisations")))
+        inside.append(_at(model, path, lambda at: f"{at} = ANY ({told('alone', 'text[]')}::text[])"))
     if isinstance(scope, SameReach):
-        inside.append(_at(model, scope.reach, lambda at: f"{at} = {reached('same')}"))
+        inside.append(_at(model, scope.reach, lambda at: f"{at} = ANY ({told('same', 'text[]')}::text[])"))
+    if scope.owner:
+        inside.append(_at(model, scope.owner, lambda at: f"{at} = {told('owner', 'bigint')}"))
+    if not any(_is_column(model, path) for path in (*paths(scope.region), *paths(scope.organisation))):
+        # A row that belongs to nobody has no other row to ask: those see it who see everything.
+        inside.append(f"'' = ANY ({told('organisations', 'text[]')}::text[])")
     return f"NULLIF({' OR '.join(inside)}, false) IS NOT NULL"
+
+
+def _is_column(model, path):
+    """Whether a lookup path ends in a column of the model's own table."""
+    name, _, rest = path.partition("__")
+    return not rest or (rest == model._meta.get_field(name).target_field.name)
 
 
 def _at(model, path, test):

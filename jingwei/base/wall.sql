@@ -27,24 +27,6 @@ END
 $$;
 GRANT SELECT, USAGE ON ALL SEQUENCES IN SCHEMA public TO jingwei_platform;
 
--- What the reach of who acts says; the policies ask each of them once a statement.
-CREATE OR REPLACE FUNCTION wall_is_placed() RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT coalesce(current_setting('jingwei.reach', true), '') <> ''
-$$;
-CREATE OR REPLACE FUNCTION wall_part(part text) RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT nullif(current_setting('jingwei.reach', true), '')::jsonb -> part
-$$;
-CREATE OR REPLACE FUNCTION wall_everything(part text) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT coalesce((wall_part(part) -> 'everything')::boolean, false)
-$$;
-CREATE OR REPLACE FUNCTION wall_texts(part text, key text) RETURNS text[]
-LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT ARRAY(SELECT jsonb_array_elements_text(wall_part(part) -> key))
-$$;
-CREATE OR REPLACE FUNCTION wall_owner() RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT (wall_part('house') ->> 'owner')::bigint
-$$;
-
 -- A month of an event table: its partition, named after the table and the month.
 CREATE OR REPLACE FUNCTION wall_add_month(parent regclass, month date, since timestamptz, until timestamptz)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$

@@ -5,13 +5,15 @@ from psycopg.pq import TransactionStatus
 
 from jingwei.base import wall
 
-_PLACE = "SELECT set_config('role', %s, false), set_config('jingwei.reach', %s, false)"
+_TOLD = ("role", *wall.SETTINGS)
+_PLACE = "SELECT " + ", ".join(f"set_config('{name}', %s, false)" for name in _TOLD)
 
 
 def forget(connection):
     """Take from a connection that goes back to the pool whatever its last user could see."""
     connection.execute("RESET ROLE")
-    connection.execute("RESET jingwei.reach")
+    for name in wall.SETTINGS:
+        connection.execute(f"RESET {name}")
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -49,7 +51,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         stand = wall.stand()
         # In a transaction that has failed only its end is possible.
         if stand != self._told and self.connection.info.transaction_status != TransactionStatus.INERROR:
-            self.connection.execute(_PLACE, [stand.role, stand.reach])
+            self.connection.execute(_PLACE, [stand.role, *stand.settings])
             self._told = stand
 
     def _rollback(self):
