@@ -16,10 +16,11 @@ from django.db import connection, connections
 from django.test import TransactionTestCase
 
 from jingwei import embedded
-from jingwei.base import wall
+from jingwei.base import chain, wall
 from jingwei.base.crypto import create_key_ring
 from jingwei.cli.migrate import migrate
 from jingwei.directory.setup import ensure_base
+from tests.tampering import settle
 
 pytest_plugins = ["tests.personas"]
 
@@ -80,6 +81,18 @@ def owner(transactional_db):
     """The owner of the tables, whom nothing but triggers hold up."""
     with psycopg.connect(os.environ["JINGWEI_OWNER_URL"], autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture
+def seals_at_once(transactional_db, monkeypatch):
+    """The log is sealed up to now, whatever other tests are at."""
+    sealing = chain.seal
+
+    def seal():
+        settle()
+        return sealing()
+
+    monkeypatch.setattr(chain, "seal", seal)
 
 
 @pytest.fixture(autouse=True)

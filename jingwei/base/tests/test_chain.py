@@ -20,7 +20,7 @@ def write(*labels):
 
 
 @pytest.fixture
-def sealed(transactional_db):
+def sealed(seals_at_once):
     """Three rows that are sealed."""
     numbers = write("一", "二", "三")
     assert chain.seal() >= 3

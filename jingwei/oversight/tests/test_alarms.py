@@ -20,7 +20,7 @@ NOON = datetime(2026, 11, 18, 12, 0, tzinfo=ZoneInfo("Asia/Shanghai"))
 
 
 @pytest.fixture(autouse=True)
-def log(transactional_db, monkeypatch):
+def log(seals_at_once, monkeypatch):
     """Rows written at a time of the test's own, sealed and looked through: log(act, n, at=…)."""
     chain.seal()
     alarms.watch()
@@ -101,7 +101,7 @@ def test_clear_data_outside_working_hours_raises_an_alarm(log, hour, odd):
 
 
 @pytest.mark.req("SEC-9", "SEC-19", "P-3.2")
-def test_a_log_that_was_tampered_with_raises_an_alarm(transactional_db, log):
+def test_a_log_that_was_tampered_with_raises_an_alarm(log):
     log("查看")
     tamper("UPDATE base_logentry SET actor = '别人' WHERE id = %s", LogEntry.objects.last().pk)
     assert not verifying.verify(NIGHT).sound

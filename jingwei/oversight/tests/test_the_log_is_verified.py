@@ -21,7 +21,7 @@ NIGHT = platform_actor("测试")
 
 
 @pytest.fixture(autouse=True)
-def home(transactional_db, settings, tmp_path):
+def home(seals_at_once, settings, tmp_path):
     settings.JINGWEI_HOME = tmp_path
     audit.record(NIGHT, "查看", label="样例")
     chain.seal()
