@@ -9,7 +9,7 @@ from django.http import QueryDict
 from django.test.utils import CaptureQueriesContext
 
 from jingwei import menu
-from jingwei.base import codes, parameters
+from jingwei.base import audit, codes, parameters
 from jingwei.base.access import EVERYTHING
 from jingwei.base.columns import Text
 from jingwei.base.fields import personal_fields
@@ -146,7 +146,9 @@ def test_a_printed_record_stands_in_the_log_by_its_key(resource):
     if resource.has_page:
         answer = keeper(resource, row).client.post(f"/{resource.name}/{key_text(row)}/printed/")
         assert answer.status_code == 204
-        assert LogEntry.objects.filter(act="打印", resource=resource.name, object_id=str(row.pk)).exists()
+        assert LogEntry.objects.filter(
+            act="打印", resource=resource.name, object_id=audit.id_of(row)
+        ).exists()
 
 
 @every_resource

@@ -17,6 +17,7 @@ from jingwei.directory.models import Role
 from jingwei.directory.samples import SAMPLES as DIRECTORY
 from jingwei.directory.setup import PERSONAS
 from jingwei.messages.samples import SAMPLES as MESSAGES
+from jingwei.oversight.samples import SAMPLES as OVERSIGHT
 from jingwei.people.models import Person
 from jingwei.people.samples import SAMPLES as PEOPLE
 from jingwei.people.samples import person
@@ -135,7 +136,7 @@ def test_nobody_exports_without_the_permission(nobody, sysadmin):
 # --- masked and clear -------------------------------------------------------------------------------------
 
 
-SAMPLES = DIRECTORY | PEOPLE | TESTING | MESSAGES | PLACES | SCANS
+SAMPLES = DIRECTORY | PEOPLE | TESTING | MESSAGES | PLACES | SCANS | OVERSIGHT
 PERSONAL = [r for r in menu.resources().values() if "export" in r.actions and personal_fields(r.model)]
 
 
