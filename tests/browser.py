@@ -87,7 +87,7 @@ class Window:
 
     def buttons(self) -> list[str]:
         """The addresses behind the buttons at the head of the page that is open."""
-        links = self.page.locator(".bar-end a, .list-tools > a").all()
+        links = self.page.locator(".bar-end a:not([download]), .list-tools > a").all()
         return [link.get_attribute("href") for link in links]
 
     def first_row(self) -> str:

@@ -113,7 +113,8 @@ def _whole(folder):
 
 def make(folder: Path) -> tuple[Path, dict]:
     """Make a backup in the folder; returns where it stands and its manifest. CommandError leaves nothing."""
-    made = folder / timezone.localtime().strftime("%Y%m%d-%H%M%S")
+    while (made := folder / timezone.localtime().strftime("%Y%m%d-%H%M%S")).exists():
+        time.sleep(0.1)  # the one before was quick
     draft = made.with_name(made.name + _DRAFT)
     draft.mkdir(mode=0o700)
     try:

@@ -341,9 +341,8 @@ def test_sizes_pixels_and_numbers_have_bounds(village, record, folder):
             assert reason in upload(village, page_of(record), (name, data)).json()["refusal"]
         attached(village, record)
         assert "已有 1 个附件" in upload(village, page_of(record), ("b.jpg", picture())).json()["refusal"]
-        too_long = village.client.post(
-            page_of(record), headers={"Content-Length": str(70 << 20)}, follow=True
-        )
+        file = SimpleUploadedFile("长.pdf", bytes(70 << 20))
+        too_long = village.client.post(page_of(record), {"files": file}, follow=True)
         assert "超过上限" in too_long.content.decode()
     finally:
         ParameterValue.objects.all().delete()
