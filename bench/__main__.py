@@ -37,7 +37,6 @@ def main():
         figures = _measure(chosen, Path(home), full=os.environ.get("SCALE") == "full")
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps([_row(figure) for figure in figures], ensure_ascii=False, indent=1))
-    _print(figures)
     sys.exit(0 if all(figure.ok for figure in figures) else 1)
 
 
@@ -59,7 +58,9 @@ def _measure(chosen, home, full):
         figures = []
         for name in chosen:
             print(f"{name} …", file=sys.stderr, flush=True)
-            figures += import_module(f"bench.{name}").measure(full)
+            measured = import_module(f"bench.{name}").measure(full)
+            _print(measured)  # what is known is known, whatever becomes of the next
+            figures += measured
     return figures
 
 

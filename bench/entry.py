@@ -21,6 +21,7 @@ from django.db import connection
 from bench import Figure
 from jingwei import embedded
 from jingwei.base.models import ParameterValue
+from jingwei.base.wall import as_owner
 from jingwei.cli import web
 from jingwei.kit.idcard import check_digits
 from jingwei.places.models import Venue, VenueDay
@@ -39,9 +40,10 @@ def measure(full):
     call_command("collectstatic", interactive=False, verbosity=0)
     ParameterValue.objects.update_or_create(name="scans.per_minute", defaults={"value": "1000000"})
     venue = Venue.objects.create(code="ENTRY", name="城东农贸市场", kind="1", street="安平街道")
-    with connection.cursor() as cursor:
+    with as_owner(), connection.cursor() as cursor:
         cursor.execute(
-            "CREATE TABLE bare_entry (at timestamptz, path text, name text, number text, phone text)"
+            "CREATE TABLE bare_entry (at timestamptz, path text, name text, number text, phone text);"
+            "GRANT INSERT ON bare_entry TO jingwei_platform"
         )
     address, seconds = scan_address(venue.pk), SECONDS[full]
     ours = _measured("jingwei.wsgi:application", address, seconds)
