@@ -29,7 +29,7 @@ from jingwei.base.access import NO_SCOPE, Actor, DataScope, SameReach, Scope, pa
 
 PLATFORM = "jingwei_platform"
 # Packages whose tables are the house itself. Who administers them has no reach into the businesses (P-1.8).
-HOUSE = {"base", "directory", "oversight"}
+HOUSE = {"base", "directory"}
 
 
 # --- where code stands --------------------------------------------------------------------------------------
