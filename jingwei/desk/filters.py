@@ -221,15 +221,20 @@ def _exact(declared, texts, question):
     return condition, "、".join(texts)
 
 
+def stored_number(text) -> str:
+    """A document number as its columns keep it, or the text in capitals where it is none we know."""
+    cells = tidy(pl.Series([text], dtype=pl.String)).values
+    of_any_type = pl.Series([None], dtype=pl.String)
+    found = idcard.clean_numbers(cells, of_any_type, today=timezone.localdate()).values[0]
+    return found or (cells[0] or "").upper()
+
+
 def stored_form(target, text) -> str:
     """A text as the column keeps it: ID numbers with 18 characters and capital X, phones in one form."""
     cells = tidy(pl.Series([text], dtype=pl.String)).values
     kind = target.kind if isinstance(target, SealedField) else ""
     if kind == "number":
-        found = idcard.clean_numbers(
-            cells, pl.Series([None], dtype=pl.String), today=timezone.localdate()
-        ).values[0]
-        return found or (cells[0] or "").upper()
+        return stored_number(text)
     if kind == "phone":
         return phone.clean_phones(cells).values[0] or cells[0] or ""
     return cells[0] or ""

@@ -10,10 +10,13 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
+from jingwei.base import codes
 from jingwei.base import columns as types
 from jingwei.base.fields import Sealed
 from jingwei.base.sheets import SheetColumn, clean_row, form_sheet_of
 from jingwei.desk.columns import field_at
+from jingwei.desk.filters import stored_number
+from jingwei.desk.search import slip_in
 
 MANY_OPTIONS = 12  # a drop-down with more can be searched
 KEPT = "不改动则保持原值"  # beside a value that is shown masked
@@ -198,6 +201,31 @@ def widget_for(column, target, stored) -> forms.Widget:
         case types.Text() if isinstance(target, models.TextField):
             return forms.Textarea({"rows": 3})
     return forms.TextInput()
+
+
+class DocumentNumber(forms.CharField):
+    """A whole document number to look for, cleaned into what its columns keep; a slip in it is told."""
+
+    def clean(self, value):
+        number = super().clean(value)
+        if not number:
+            return number
+        number = stored_number(number)
+        if slip := slip_in(number):
+            raise ValidationError(slip)
+        return number
+
+
+class ByDocument(forms.Form):
+    """Whom a document names. What is typed is posted, and stands in no address (P-4.1)."""
+
+    doc_type = forms.ChoiceField(label="证件类型", initial=types.RESIDENT_ID)
+    number = DocumentNumber(label="证件号", max_length=40, help_text="完整的证件号；日志中打星号")
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["doc_type"].choices = codes.choices("证件类型")
+        dress(self)
 
 
 def dress(form):

@@ -5,49 +5,31 @@ from itertools import groupby
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from jingwei.base import audit, chain, codes, wall
-from jingwei.base.columns import RESIDENT_ID
+from jingwei.base import audit, chain, wall
 from jingwei.base.events import CATALOGUE
 from jingwei.base.models import Job, LogSeal
 from jingwei.base.resource import Page
 from jingwei.base.tables import Xlsx
 from jingwei.desk import jobs
-from jingwei.desk.filters import stored_form
-from jingwei.desk.forms import dress
-from jingwei.desk.search import slip_in
+from jingwei.desk.forms import ByDocument
 from jingwei.oversight import copies, verifying
 from jingwei.oversight.queries import looks_at
-from jingwei.people.models import Person
 from jingwei.people.queries import holder_of
 
 SHOWN = 200
 HEADINGS = ["时间", "操作员", "登录名", "单位", "操作", "对象", "事由", "地址", "请求号"]
 
 
-class PersonForm(forms.Form):
-    """Who, by document, and why it is asked. What is typed is posted, and stands in no address (P-4.1)."""
+class PersonForm(ByDocument):
+    """Who, by document, and why it is asked."""
 
-    doc_type = forms.ChoiceField(label="证件类型", initial=RESIDENT_ID)
-    number = forms.CharField(label="证件号", max_length=40, help_text="完整的证件号；日志中打星号")
     reason = forms.CharField(label="事由", min_length=2, max_length=200, help_text="如：本人投诉信息被查看")
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.fields["doc_type"].choices = codes.choices("证件类型")
-        dress(self)
-
-    def clean_number(self):
-        number = stored_form(Person._meta.get_field("number"), self.cleaned_data["number"])
-        if slip := slip_in(number):
-            raise ValidationError(slip)
-        return number
 
 
 @require_http_methods(["GET", "POST"])

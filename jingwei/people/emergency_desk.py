@@ -8,15 +8,12 @@ from django.db.models.functions import Now
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from jingwei.base import codes, wall
-from jingwei.base.columns import RESIDENT_ID
+from jingwei.base import wall
 from jingwei.base.resource import Between, Choice, Column, Contains, Figure, Page, Region, Resource, Tab, Verb
-from jingwei.desk.filters import stored_form
-from jingwei.desk.forms import dress
+from jingwei.desk.forms import ByDocument
 from jingwei.desk.records import details_of
-from jingwei.desk.search import slip_in
 from jingwei.people import emergency
-from jingwei.people.models import EmergencyAccess, Person
+from jingwei.people.models import EmergencyAccess
 from jingwei.people.queries import place
 from jingwei.people.resources import PersonResource
 
@@ -27,25 +24,12 @@ SHOWN = 20  # of one's own requests
 # --- asking, and the record -------------------------------------------------------------------------------
 
 
-class RequestForm(forms.Form):
-    """Which document, and why. What is typed is posted, and stands in no address (P-4.1)."""
+class RequestForm(ByDocument):
+    """Which document, and why."""
 
-    doc_type = forms.ChoiceField(label="证件类型", initial=RESIDENT_ID)
-    number = forms.CharField(label="证件号", max_length=40, help_text="完整的证件号；日志中打星号")
     reason = forms.CharField(
         label="事由", min_length=4, max_length=200, help_text="如：120 急救，患者昏迷，需联系家属"
     )
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.fields["doc_type"].choices = codes.choices("证件类型")
-        dress(self)
-
-    def clean_number(self):
-        number = stored_form(Person._meta.get_field("number"), self.cleaned_data["number"])
-        if slip := slip_in(number):
-            raise ValidationError(slip)
-        return number
 
 
 @require_http_methods(["GET", "POST"])

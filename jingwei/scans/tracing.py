@@ -11,11 +11,9 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from jingwei.base.resource import Between, Choice, Column, Exact, Panel, Ref, Resource, YesNo
-from jingwei.desk.filters import stored_form
-from jingwei.desk.forms import dress
+from jingwei.desk.forms import DocumentNumber, dress
 from jingwei.desk.guard import require, row_or_404
 from jingwei.desk.lists import with_keys
-from jingwei.desk.search import slip_in
 from jingwei.desk.views import record_page
 from jingwei.people.models import Person
 from jingwei.people.queries import numbers_of
@@ -40,7 +38,7 @@ ISO_DATE = forms.DateInput(format="%Y-%m-%d")
 class SearchForm(forms.Form):
     """Whose contacts, when, how near. What is typed is posted, and stands in no address (P-4.1)."""
 
-    number = forms.CharField(label="证件号码", max_length=40, help_text="按完整号码查找；结果和日志中打星号")
+    number = DocumentNumber(label="证件号码", max_length=40, help_text="按完整号码查找；结果和日志中打星号")
     since = forms.DateField(label="开始日期", widget=ISO_DATE)
     until = forms.DateField(label="结束日期", widget=ISO_DATE, help_text=f"最多 {MOST_DAYS} 天，含首尾")
     minutes = forms.IntegerField(
@@ -63,12 +61,6 @@ class SearchForm(forms.Form):
         if known:
             del self.fields["number"]
         dress(self)
-
-    def clean_number(self):
-        number = stored_form(ContactSearch._meta.get_field("number"), self.cleaned_data["number"])
-        if slip := slip_in(number):
-            raise ValidationError(slip)
-        return number
 
 
 def known_person(request):
