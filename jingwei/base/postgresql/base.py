@@ -11,9 +11,7 @@ _PLACE = "SELECT " + ", ".join(f"set_config('{name}', %s, false)" for name in _T
 
 def forget(connection):
     """Take from a connection that goes back to the pool whatever its last user could see."""
-    connection.execute("RESET ROLE")
-    for name in wall.SETTINGS:
-        connection.execute(f"RESET {name}")
+    connection.execute(_PLACE, [wall.NOWHERE.role, *wall.NOWHERE.settings])
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
