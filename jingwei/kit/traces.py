@@ -1,7 +1,9 @@
 """Errors told by their places only: a message or a source line may quote a person's data (P-3.3, P-4.1)."""
 
 import logging
+import sys
 import traceback
+from contextlib import suppress
 
 
 def places(error: BaseException) -> str:
@@ -20,3 +22,21 @@ class LineFormatter(logging.Formatter):
 
     def formatException(self, exc_info):
         return places(exc_info[1])
+
+
+class LineHandler(logging.StreamHandler):
+    """Lines to the error stream there is now; a line that can't be written is told by places, too.
+
+    The library's own handler would then print the error that was being told of, with its message.
+    """
+
+    def __init__(self):
+        super().__init__(sys.stderr)
+
+    def emit(self, record):
+        self.stream = sys.stderr
+        super().emit(record)
+
+    def handleError(self, record):
+        with suppress(OSError, ValueError):  # the error stream itself is closed or full
+            sys.stderr.write(f"A log line of {record.name} was lost:\n{places(sys.exception())}\n")

@@ -1,6 +1,8 @@
 """An error shows a number, keeps places, and tells nobody's data (P-3.3)."""
 
+import io
 import logging
+import sys
 
 import pytest
 from django.test import Client
@@ -8,7 +10,7 @@ from django.urls import clear_url_caches, path
 
 from jingwei import urls
 from jingwei.base.models import ErrorEntry
-from jingwei.kit.traces import LineFormatter
+from jingwei.kit.traces import LineFormatter, LineHandler
 
 pytestmark = pytest.mark.django_db
 
@@ -51,6 +53,34 @@ def test_the_error_stream_holds_places_only(browser, caplog):
     line = LineFormatter("%(message)s").format(record)
     assert "test_errors.py" in line
     assert SECRET not in line
+
+
+@pytest.mark.req("P-3.3", "P-4.1", "SEC-13")
+@pytest.mark.parametrize("unwritable", [1, 2], ids=["the line", "nor that it was lost"])
+def test_a_line_that_cannot_be_written_is_lost_without_quoting_what_it_told_of(monkeypatch, unwritable):
+    """A full disk below the error stream: the error that was being told of is named by its places only."""
+
+    class Full(io.StringIO):
+        refused = 0
+
+        def write(self, text):
+            if self.refused < unwritable:
+                self.refused += 1
+                raise OSError(28, "No space left on device")
+            return super().write(text)
+
+    full = Full()
+    monkeypatch.setattr(sys, "stderr", full)
+    handler = LineHandler()
+    try:
+        raise RuntimeError(SECRET)
+    except RuntimeError as error:
+        handler.handle(
+            logging.LogRecord("django", logging.ERROR, "", 1, "broken", (), (type(error), error, None))
+        )
+    assert full.refused == unwritable
+    assert SECRET not in full.getvalue()
+    assert ("OSError" in full.getvalue()) == (unwritable == 1)
 
 
 @pytest.mark.req("P-3.3")
