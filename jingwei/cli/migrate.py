@@ -1,4 +1,7 @@
-"""`jingwei migrate`: bring the database to this program's version, as the owner of its tables (P-10.2).
+"""`jingwei migrate`: the step of an upgrade (P-10.2, SEC-20).
+
+It brings the database to this program's version, as the owner of its tables, and lists the files of the new
+release on this machine.
 
 The only command that uses JINGWEI_OWNER_URL: all others sign in as a role that owns nothing.
 """
@@ -9,6 +12,7 @@ from django.db import connection
 
 from jingwei.base import wall
 from jingwei.base.crypto import create_key_ring
+from jingwei.cli.web import check_files
 from jingwei.directory.setup import ensure_dictionaries, ensure_roles
 from jingwei.running import machines
 
@@ -25,6 +29,7 @@ def add_arguments(parser):
 def run(options):
     bring_up_to_date(options.new_signing_key)
     print("数据库结构和内置字典、角色已是最新。")
+    check_files(on_purpose=True)
     return 0
 
 

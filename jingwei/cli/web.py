@@ -6,7 +6,6 @@ Environment, beside that of the settings:
     JINGWEI_WEB   number of web processes (default one per core, at most 4)
 """
 
-import hashlib
 import os
 import shutil
 import sys
@@ -15,6 +14,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from jingwei.base import audit
 from jingwei.base.access import platform_actor
 from jingwei.running import health, integrity, machines
 
@@ -51,31 +51,41 @@ def check_machine():
     machines.check_secrets()
 
 
-def check_files():
-    """Collect the files of the pages; say and log which files are not as they were when made (SEC-20).
+def check_files(*, on_purpose=False):
+    """List the files of a new release; say and log which of a known one are not as listed (SEC-20).
 
     The start goes on: the page is worth more than its refusal, and the machine reports itself as not ready.
+    `on_purpose`: see `integrity.is_upgraded`.
     """
+    actor = platform_actor("启动校验")
     if not integrity.is_made():
-        integrity.make(integrity.PROGRAM)
-    if found := integrity.verify(platform_actor("启动校验")):
+        list_files(actor, "本机还没有登记过")
+    elif integrity.is_upgraded(on_purpose=on_purpose):
+        print(f"程序已升级，重新登记了文件：{list_files(actor, '程序升级')}", flush=True)
+    elif found := integrity.verify(actor):
         print(f"文件与登记的摘要不一致：{integrity.in_words(found)}", file=sys.stderr)
-        print("如果刚刚升级过，请运行 jingwei integrity --make；否则请立即检查这台机器。", file=sys.stderr)
-    elif collect_static_files():
-        integrity.make(integrity.SERVED)
+        print(
+            "如果刚刚升级或修改过程序，请运行 jingwei integrity --make 后重新启动；否则请立即检查这台机器。",
+            file=sys.stderr,
+        )
 
 
-def collect_static_files() -> bool:
-    """Copy, hash and compress the files of the pages, if they have changed since the last time."""
-    digest = hashlib.sha256()
-    for path in sorted(settings.PACKAGE.glob("**/static/**/*")):
-        digest.update(f"{path} {path.stat().st_mtime_ns}\n".encode())
-    stamp = settings.STATIC_ROOT / ".stamp"
-    if stamp.exists() and stamp.read_text() == digest.hexdigest():
-        return False
+def list_files(actor, reason) -> str:
+    """Collect the files of the pages from the program, and list both as they are; the releases in words."""
+    before = integrity.listed_release()
+    # All anew: a collected file that somebody has changed would be listed with the others.
     call_command("collectstatic", interactive=False, clear=True, verbosity=0)
-    stamp.write_text(digest.hexdigest())
-    return True
+    now = integrity.make()
+    audit.record(
+        actor,
+        "文件登记",
+        resource="integrity",
+        label="程序和静态文件",
+        reason=reason,
+        原版本=str(before or ""),
+        版本=str(now),
+    )
+    return f"{before} → {now}" if before else str(now)
 
 
 def command(options):

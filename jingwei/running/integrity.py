@@ -1,15 +1,15 @@
 """Files that were changed behind the platform's back are noticed (防篡改, SEC-20).
 
 A manifest in JINGWEI_HOME lists the SM3 digest (GB/T 32905) of every file of the program and of every file
-that browsers get, under a MAC with the signing key. The program's part is made once, at the first start, and
-after an upgrade by `jingwei integrity --make`; the collected files follow from the program's and are listed
-whenever they are collected.
+that browsers get, and the release they are, under a MAC with the signing key. It is made at the first start
+and when the release has changed (`is_upgraded`), and otherwise only by an operator.
 """
 
 import hmac
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes
@@ -18,6 +18,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from jingwei.base import audit
+from jingwei.running.releases import Release, this_release
 
 PROGRAM, SERVED = "program", "served"  # the parts of the manifest
 MOST_TOLD = 20  # differences in words
@@ -32,7 +33,7 @@ def _manifest() -> Path:
 def _files(part) -> Iterable[tuple[str, Path]]:
     root = settings.PACKAGE if part == PROGRAM else Path(settings.STATIC_ROOT)
     for path in sorted(root.rglob("*")):
-        if path.is_file() and path.suffix != ".pyc" and path.name != ".stamp":
+        if path.is_file() and path.suffix != ".pyc":
             yield path.relative_to(root).as_posix(), path
 
 
@@ -45,39 +46,58 @@ def _digests(part) -> dict[str, str]:
     return found
 
 
-def _mac(parts) -> str:
+def _mac(content) -> str:
     signed = HMAC(settings.SECRET_KEY.encode(), hashes.SM3())
-    signed.update(b"jingwei integrity" + json.dumps(parts, sort_keys=True).encode())
+    signed.update(b"jingwei integrity" + json.dumps(content, sort_keys=True).encode())
     return signed.finalize().hex()
 
 
-def _listed() -> dict[str, dict[str, str]] | None:
-    """The parts of the manifest; None if there is none, ValidationError if it is not ours."""
+def _listed() -> dict | None:
+    """The manifest's "release" and "parts"; None if there is none, ValidationError if it is not ours."""
     try:
         content = json.loads(_manifest().read_text())
-        parts, mac = content["parts"], content["mac"]
+        mac = content.pop("mac")
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
-        parts, mac = {}, ""
-    if not hmac.compare_digest(_mac(parts), mac):
+    except (ValueError, KeyError, AttributeError, TypeError):
+        content, mac = {}, ""
+    if not hmac.compare_digest(_mac(content), mac):
         raise ValidationError(f"文件摘要清单 {_manifest()} 被改动过，或不是用本机的签名密钥生成的")
-    return parts
+    return content
 
 
-def make(*parts):
-    """Take these parts as they are now; the manifest is replaced in one step."""
-    try:
-        listed = _listed() or {}
-    except ValidationError:
-        if PROGRAM not in parts:
-            raise
-        listed = {}
-    listed |= {part: _digests(part) for part in parts}
+def make() -> Release:
+    """Take the files as they are now; the manifest is replaced in one step. Returns their release."""
+    release = this_release(_files(PROGRAM))
+    content = {"release": asdict(release), "parts": {part: _digests(part) for part in (PROGRAM, SERVED)}}
     draft = _manifest().with_suffix(".new")
-    draft.write_text(json.dumps({"parts": listed, "mac": _mac(listed)}, indent=1))
+    draft.write_text(json.dumps(content | {"mac": _mac(content)}, indent=1))
     draft.replace(_manifest())
     _kept["until"] = 0.0
+    return release
+
+
+def listed_release() -> Release | None:
+    """The release whose files are listed; None if no manifest of ours lists any."""
+    try:
+        listed = _listed()
+    except ValidationError:
+        return None
+    return listed and Release(**listed["release"])
+
+
+def is_upgraded(*, on_purpose) -> bool:
+    """Whether another release than the one listed has been put in place.
+
+    It has where the program is, to the byte, what another commit holds. When an operator takes the step of an
+    upgrade `on_purpose`, another number of the version suffices. Files that changed within a release have not
+    been upgraded, whoever asks.
+    """
+    before = listed_release()
+    if not before:
+        return False
+    now = this_release(_files(PROGRAM))
+    return bool(now.commit and now.commit != before.commit) or (on_purpose and now.version != before.version)
 
 
 def is_made() -> bool:
@@ -94,7 +114,7 @@ def differences() -> list[str]:
     if listed is None:
         return ["还没有文件摘要清单"]
     told = []
-    for part, before in listed.items():
+    for part, before in listed["parts"].items():
         now = _digests(part)
         where = "程序" if part == PROGRAM else "静态文件"
         told += [f"{where} {name} 缺少" for name in before.keys() - now.keys()]

@@ -22,7 +22,7 @@ def program(settings, tmp_path):
     for folder in (settings.PACKAGE, settings.STATIC_ROOT):
         folder.mkdir()
         (folder / "page.js").write_text("let all = 'well';")
-    integrity.make(integrity.PROGRAM, integrity.SERVED)
+    integrity.make()
     yield settings.PACKAGE
     integrity._kept["until"] = 0.0
 

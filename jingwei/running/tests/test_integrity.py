@@ -1,10 +1,12 @@
 """Files that were changed behind the platform's back."""
 
+import subprocess
+
 import pytest
-from django.core.exceptions import ValidationError
 
 from jingwei.base.access import platform_actor
 from jingwei.base.models import Job, LogEntry
+from jingwei.cli import web
 from jingwei.desk import jobs
 from jingwei.desk.tasks import KINDS, TIMETABLE
 from jingwei.running import integrity
@@ -22,7 +24,7 @@ def machine(settings, tmp_path):
     settings.STATIC_ROOT.mkdir()
     for name in ("program/a.py", "program/b.py", "program/templates/page.html", "static/page.js"):
         (tmp_path / name).write_text(name)
-    integrity.make(integrity.PROGRAM, integrity.SERVED)
+    integrity.make()
     yield tmp_path
     integrity._kept["until"] = 0.0
 
@@ -62,23 +64,118 @@ def test_a_manifest_that_was_rewritten_along_is_known_by_its_mac(machine):
     manifest = machine / "integrity.json"
     listed = manifest.read_text()
     manifest.write_text(
-        listed.replace(integrity._listed()["program"]["a.py"], integrity._digests("program")["a.py"])
+        listed.replace(integrity._listed()["parts"]["program"]["a.py"], integrity._digests("program")["a.py"])
     )
     [said] = integrity.differences()
     assert "被改动过" in said
 
 
-def test_collecting_files_anew_does_not_forgive_a_changed_program(machine):
-    (machine / "program/a.py").write_text("steal()")
-    (machine / "static/page.js").write_text("collected anew")
-    integrity.make(integrity.SERVED)
-    assert integrity.differences() == ["程序 a.py 被修改"]
+def commit(folder, *arguments):
+    """Have git hold the files of the program as they are; returns the commit."""
+    git = ["git", "-C", folder, "-c", "user.name=Tests", "-c", "user.email=tests@example.invalid"]
+    for words in (["init", "-q"], ["add", "program"], ["commit", "-q", "-m", "release", *arguments]):
+        subprocess.run([*git, *words], check=True)
+    told = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    return told.stdout.strip()
 
 
-def test_an_upgrade_takes_the_files_as_they_are(machine):
+@pytest.fixture
+def checkout(machine):
+    """The machine, its program being a checkout whose commit is listed."""
+    first = commit(machine)
+    integrity.make()
+    assert integrity.listed_release().commit == first
+    return machine
+
+
+def test_another_commit_is_an_upgrade(checkout):
+    assert not integrity.is_upgraded(on_purpose=False)
+    (checkout / "program/a.py").write_text("version 2")
+    (checkout / "program/c.py").write_text("version 2")
+    commit(checkout)
+    assert integrity.is_upgraded(on_purpose=False)
+
+
+def change(folder):
+    (folder / "program/a.py").write_text("steal()")
+
+
+def add(folder):
+    (folder / "program/more.html").write_text("advertisement")
+
+
+def remove(folder):
+    (folder / "program/b.py").unlink()
+
+
+def change_unseen_by_git(folder):
+    subprocess.run(["git", "-C", folder, "update-index", "--assume-unchanged", "program/a.py"], check=True)
+    change(folder)
+
+
+@pytest.mark.parametrize("by", [change, add, remove, change_unseen_by_git])
+@pytest.mark.parametrize("on_purpose", [True, False])
+def test_what_no_commit_holds_is_no_upgrade_whoever_asks(checkout, by, on_purpose):
+    by(checkout)
+    assert not integrity.is_upgraded(on_purpose=on_purpose)
+    commit(checkout, "--allow-empty", "--only")  # another commit, which does not hold it
+    assert not integrity.is_upgraded(on_purpose=on_purpose)
+    assert integrity.differences()
+
+
+def test_a_new_number_is_an_upgrade_only_on_purpose(machine, monkeypatch):
     (machine / "program/a.py").write_text("version 2")
-    integrity.make(integrity.PROGRAM)
+    monkeypatch.setattr("jingwei.running.releases.version", lambda name: "9.9.0")
+    assert integrity.is_upgraded(on_purpose=True)
+    assert not integrity.is_upgraded(on_purpose=False)
+
+
+def test_a_rewritten_manifest_is_no_release_to_upgrade_from(checkout):
+    manifest = checkout / "integrity.json"
+    manifest.write_text(manifest.read_text().replace(integrity.listed_release().commit, "0" * 40))
+    assert not integrity.is_upgraded(on_purpose=True)
+
+
+@pytest.fixture
+def shipped(checkout, settings):
+    """The checkout, whose files browsers get as they are."""
+    settings.STATICFILES_DIRS = [checkout / "program"]
+    settings.STATICFILES_FINDERS = ["django.contrib.staticfiles.finders.FileSystemFinder"]
+    settings.STORAGES = settings.STORAGES | {
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    }
+    return checkout
+
+
+def test_a_start_after_an_upgrade_lists_it_with_a_line_that_names_both(shipped, capsys):
+    before = integrity.listed_release().commit
+    (shipped / "program/a.py").write_text("version 2")
+    (shipped / "static/page.js").write_text("steal()")
+    now = commit(shipped)
+    web.check_files()
+    entry = LogEntry.objects.get(act="文件登记")
+    assert before[:12] in entry.detail["原版本"] and now[:12] in entry.detail["版本"]
+    assert now[:12] in capsys.readouterr().out
     assert integrity.differences() == []
+    assert (shipped / "static/a.py").read_text() == "version 2"
+    assert not (shipped / "static/page.js").exists()  # collected anew: what was changed is not listed along
+
+
+def test_a_start_after_a_change_says_so_and_lists_nothing(shipped, capsys):
+    change(shipped)
+    web.check_files()
+    assert "a.py 被修改" in capsys.readouterr().err
+    assert LogEntry.objects.get(act="文件校验").result == "失败"
+    assert not LogEntry.objects.filter(act="文件登记").exists()
+    assert integrity.differences()
+
+
+def test_a_manifest_that_was_removed_is_made_anew_with_a_line(shipped):
+    (shipped / "integrity.json").unlink()
+    change(shipped)
+    web.check_files()
+    entry = LogEntry.objects.get(act="文件登记")
+    assert entry.reason == "本机还没有登记过" and not entry.detail["原版本"]
 
 
 def test_the_night_compares_and_fails_its_job_on_a_difference(machine, django_capture_on_commit_callbacks):
@@ -93,9 +190,3 @@ def test_the_night_compares_and_fails_its_job_on_a_difference(machine, django_ca
 
 def test_the_night_says_that_all_is_well(machine):
     assert "一致" in integrity.verify_files(platform_actor("定时任务"), None, None)["message"]
-
-
-def test_a_foreign_manifest_is_not_added_to(machine, settings):
-    settings.SECRET_KEY = "another" * 10
-    with pytest.raises(ValidationError, match="不是用本机的签名密钥"):
-        integrity.make(integrity.SERVED)
