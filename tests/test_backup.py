@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from argparse import Namespace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import psycopg
@@ -19,10 +19,13 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError
 from django.db import connection
+from django.utils import timezone
 
 from jingwei import embedded
+from jingwei.base.access import platform_actor
 from jingwei.base.crypto import create_key_ring, provider
 from jingwei.base.models import Load
+from jingwei.base.partitions import ensure_months
 from jingwei.cli import backup as backups
 from jingwei.cli import migrate, restore
 from jingwei.desk import files
@@ -30,12 +33,17 @@ from jingwei.desk.storage import store
 from jingwei.directory.models import Session
 from jingwei.messages import samples as messages
 from jingwei.messages.models import SmsMessage
+from jingwei.oversight import erasing, forgetting, journal
+from jingwei.oversight.models import ErasureRequest
+from jingwei.people import merges, statistics
 from jingwei.people import samples as people
-from jingwei.people import statistics
-from jingwei.people.models import Person, Tally
+from jingwei.people.models import DuplicatePair, Person, Tally
+from jingwei.scans.samples import scan
+from jingwei.testing.models import Sample
 
 pytestmark = [pytest.mark.req("P-10.2", "SEC-21"), pytest.mark.django_db(transaction=True)]
 SERVER = settings.EMBEDDED_SERVER  # of the run
+ACTOR = platform_actor("试验")
 PHONE, ADDRESS = "16900001234", "上埔社区备份巷7号"
 
 
@@ -47,9 +55,10 @@ def place():
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(monkeypatch):
-    """The database of the test, which the environment names, instead of the instance's own."""
+def elsewhere(monkeypatch, place):
+    """The database of the test, which the environment names, instead of the instance's own; its own files."""
     monkeypatch.setattr(settings, "EMBEDDED_SERVER", None)
+    monkeypatch.setattr(settings, "JINGWEI_FILES", place / "files")
 
 
 def back_up(folder, **options):
@@ -64,6 +73,7 @@ def back_up(folder, **options):
 def command(*arguments, **environment):
     """The command line in a process of its own, not yet ended."""
     ours = {"DJANGO_SETTINGS_MODULE": "jingwei.settings", "JINGWEI_HOME": str(settings.JINGWEI_HOME)}
+    ours["JINGWEI_FILES"] = str(settings.JINGWEI_FILES)
     program = [sys.executable, "-c", "from jingwei.cli.main import main; main()", *map(str, arguments)]
     return subprocess.Popen(
         program,
@@ -79,6 +89,12 @@ def run(*arguments, **environment):
     process = command(*arguments, **environment)
     said, _ = process.communicate(timeout=120)
     return process.returncode, said
+
+
+def asked(backup, **options):
+    """What `jingwei restore` is told."""
+    usual = {"verify": False, "into": None, "keys": None, "erasures": None, "no_erasures": False}
+    return Namespace(backup=backup, **usual | options)
 
 
 def signed(backup, **changes):
@@ -154,6 +170,7 @@ def test_a_backup_of_a_busy_instance_comes_back_whole_elsewhere(village, place, 
         other.execute(f"CREATE SCHEMA {migrate.UNFINISHED}")
         other.execute("CREATE TABLE one (n int)")
         here = {"JINGWEI_HOME": str(home), "DATABASE_URL": "", "JINGWEI_MASTER_KEY_FILE": master}
+        here["JINGWEI_FILES"] = str(home / "files")
         code, said = run("restore", made, "--keys", keys, **here)
         assert code == 0 and "全部一致" in said and "1 条当时等待发送" in said, said
 
@@ -194,7 +211,7 @@ def test_a_backup_that_was_changed_or_does_not_fit_is_refused_before_anything_is
         try:
             change(copy)
             with pytest.raises(CommandError) as refused:
-                restore.run(Namespace(backup=copy, verify=False, into=None, keys=None))
+                restore.run(asked(copy, no_erasures=True))
             return str(refused.value)
         finally:
             shutil.rmtree(copy)
@@ -223,6 +240,110 @@ def test_a_backup_that_was_changed_or_does_not_fit_is_refused_before_anything_is
     create_key_ring(settings.JINGWEI_KEYS)
     assert "密钥环不是当时的" in refusal(lambda copy: None)
     assert SmsMessage.objects.get().state == SmsMessage.WAITING
+
+
+def forget(number):
+    """Have somebody's data deleted, as two people decide; the request."""
+    request = forgetting.ask_to_forget(ACTOR, number=number, reason="本人书面申请")
+    decided = {"created_by": 7, "confirmed_by": 8, "confirmer": "核对人", "confirmed_at": timezone.now()}
+    ErasureRequest.objects.filter(pk=request.pk).update(state=ErasureRequest.RUNNING, **decided)
+    forgetting.carry_out(ACTOR, Namespace(pk=0, arguments={"request": request.pk}), lambda done, total: None)
+    request.refresh_from_db()
+    return request
+
+
+def sampled(whom, days):
+    """A sample of somebody, so many days old."""
+    at = timezone.now() - timedelta(days=days)
+    ensure_months("testing_sample", at, at)
+    told = {"point": "采样点", "region": whom.region_id, "name": whom.name, "result": "阴性"}
+    Sample.objects.create(number=whom.number, sampled_at=at, **told)
+
+
+@pytest.mark.req("SEC-17", "P-4.6")
+def test_what_was_erased_after_a_backup_is_erased_again_before_anybody_can_look(place):
+    """By request, also a scan known only by a telephone that came later, and because its time was over."""
+    before = people.person(region="990101001002", name="更早")
+    forget(before.number.clear())
+    back_again = people.person(number=before.number.clear(), name="又来")
+    someone, twin, other = (people.person(name=name) for name in ("欧阳忘川", "欧阳忘川", "旁人"))
+    sampled(someone, 3)
+    sampled(other, 731)
+    sampled(other, 729)
+    scan(number="无", name="欧阳忘川", phone=PHONE)
+    scan(number="无", name="旁人", phone=PHONE)
+    made = back_up(place / "backups")
+
+    Person.objects.filter(pk=someone.pk).update(phone=PHONE)
+    first, second = sorted([someone.pk, twin.pk])
+    pair = DuplicatePair.objects.create(first_id=first, second_id=second, score=90, reasons="姓名相同")
+    merges.merge(ACTOR, pair, keep=someone.pk, taken=())
+    request = forget(someone.number.clear())
+    assert "核酸检测记录 1 条" in erasing.erase_expired(ACTOR, None, lambda done, total: None)["message"]
+    written = journal.place().read_text()
+    assert not [text for text in (someone.number.clear(), PHONE, "欧阳忘川") if text in written]
+
+    home, master = place / "new", str(settings.JINGWEI_MASTER_KEY_FILE)
+    here = {"JINGWEI_HOME": str(home), "DATABASE_URL": "", "JINGWEI_MASTER_KEY_FILE": master}
+    here |= {"JINGWEI_KEYS": str(settings.JINGWEI_KEYS), "JINGWEI_FILES": str(home / "files")}
+    # What lies beside the backup is of its night; the instance's own knows what came after.
+    with embedded.Server(home / "pg"), psycopg.connect(embedded.url(home / "pg"), autocommit=True) as there:
+        code, said = run("restore", made, "--erasures", journal.place(), **here)
+        assert code == 0 and "全部一致" in said and "按申请删除 1 人" in said, said
+        assert "到期的核酸检测记录 1 条" in said
+
+        def rows(question):
+            return there.execute(question).fetchall()
+
+        assert rows("SELECT id, name FROM people_person ORDER BY id") == [
+            (back_again.pk, "又来"),
+            (other.pk, "旁人"),
+        ]
+        for table in ("people_personevent", "scans_scan", "testing_sample"):
+            assert not [row for row in rows(f"SELECT * FROM {table}") if "欧阳忘川" in row], table
+        assert (
+            rows("SELECT count(*) FROM testing_sample") == rows("SELECT count(*) FROM scans_scan") == [(1,)]
+        )
+        proofs = rows("SELECT mark, state, confirmer, number FROM oversight_erasurerequest ORDER BY id")
+        assert proofs[1:] == [(request.mark, ErasureRequest.DONE, "核对人", None)] and len(proofs) == 2
+        [(told,)] = rows("SELECT detail->>'删除' FROM base_logentry WHERE act = '恢复备份'")
+        assert "按申请删除 1 人" in told
+        assert rows(
+            "SELECT count(*) FROM base_logentry WHERE act = '删除个人信息' AND actor = '恢复备份'"
+        ) == [(1,)]
+        assert rows("SELECT count(*) FROM oversight_erasure WHERE kind = 'samples'") == [(1,)]
+        assert (home / "files" / journal.NAME).read_text().startswith(written)
+
+
+@pytest.mark.req("SEC-17")
+def test_without_the_journal_of_erasures_nothing_is_restored(place, monkeypatch):
+    forget(people.person().number.clear())
+    made = back_up(place / "backups")
+    beside, whole = made.parent / journal.NAME, journal.place().read_text()
+    assert beside.read_text() == whole and len(whole.splitlines()) == 1
+
+    def refusal(text):
+        for copy in (beside, journal.place()):
+            copy.unlink(missing_ok=True)
+            if text is not None:
+                copy.write_text(text)
+        with pytest.raises(CommandError) as refused:
+            restore.run(asked(made))
+        return str(refused.value)
+
+    assert "找不到删除记录" in refusal(None) and "--no-erasures" in refusal(None)
+    assert "不完整" in refusal("")
+    assert "不完整" in refusal(whole[:-1])  # cut off by a kill
+    assert "第 1 行被改动过" in refusal(whole.replace("核对人", "别人").replace("person", "people"))
+    assert "不是空的" in refusal(whole)
+    with pytest.raises(CommandError, match="不是空的"):
+        restore.run(asked(made, no_erasures=True))
+
+    # A backup never replaces the copy by a journal that knows less.
+    journal.place().write_text("")
+    with pytest.raises(CommandError, match="没有覆盖它"):
+        back_up(place / "backups")
+    assert beside.read_text() == whole
 
 
 def test_a_trial_names_what_is_not_as_it_was(place):
@@ -263,7 +384,7 @@ def test_a_killed_backup_leaves_nothing_that_looks_whole(place):
     assert [path for path in folder.iterdir() if (path / backups.MANIFEST).exists()] == [first]
     [draft] = folder.glob("*.new")
     with pytest.raises(CommandError, match="不是完整的备份"):
-        restore.run(Namespace(backup=draft, verify=False, into=None, keys=None))
+        restore.run(asked(draft))
     second = back_up(folder, keep=1)
     assert [path for path in folder.iterdir() if path.is_dir()] == [second], (
         "the draft and the old one are gone"

@@ -8,6 +8,7 @@ For P-10.2, SEC-21 and SEC-13. A backup is a folder below FOLDER, named after it
     manifest.mac   the id of a key of the ring and the code of manifest.json under it
 
 It is made under another name and renamed when it is whole, so that a kill leaves nothing that looks like one.
+Beside it lies the journal of erasures as it is now, which no restored backup, however old, may undo.
 Personal columns are in it as in the database, sealed (SEC-13). The key ring never lies beside them: `--keys`
 names another place for it, and the master key is not copied at all.
 """
@@ -39,6 +40,7 @@ from jingwei.base.crypto import provider
 from jingwei.base.models import Load
 from jingwei.desk import attachments, files
 from jingwei.desk.storage import store
+from jingwei.oversight import journal
 from jingwei.running import machines
 
 FORM = 1  # of the folder; another one is refused
@@ -69,6 +71,7 @@ def run(options):
     started = time.monotonic()
     with _alone(folder):
         made, manifest = make(folder)
+        _keep_journal(folder)
         keys = keep_keys(options.keys) if options.keys else None
         old = _whole(folder)[: -options.keep] if options.keep else []
         for backup in old:
@@ -149,6 +152,7 @@ def _write(draft):
                 "rows": row_counts(connection),
                 "keys": key_checks(),
                 "seal": last_seal(connection),
+                "erasures": _journal().tip,
             }
             lost, kept = _copy_files(connection, draft / FILES)
     manifest |= {"files": kept, "lost": lost, "parts": digests(draft)}
@@ -238,6 +242,32 @@ def code(content: bytes, key_id: str) -> str:
 def key_checks() -> dict[str, str]:
     """For each key of the ring a value by which the same key is known again; it tells nothing about it."""
     return {name: digest for name, digest in machines.fingerprints().items() if name != machines.SIGNING}
+
+
+def _journal():
+    try:
+        return journal.read(journal.place())
+    except journal.Broken as broken:
+        raise CommandError(f"{broken}，没有备份。") from None
+
+
+def _keep_journal(folder):
+    """Have the journal of erasures beside the backups. What stands there may be all that is left: only a
+    journal that goes on from it takes its place."""
+    copy, own = folder / journal.NAME, _journal()
+    if copy.exists():
+        try:
+            kept = journal.read(copy)
+        except journal.Broken as broken:
+            raise CommandError(f"备份已完成，但{broken}。") from None
+        if not own.has(kept.tip):
+            raise CommandError(
+                f"备份已完成，但本实例的删除记录 {journal.place()} 不是备份目录中 {copy} 的后续，"
+                "没有覆盖它。请查明缺少的部分，或换一个备份目录。"
+            )
+    draft = copy.with_suffix(_DRAFT)
+    draft.write_bytes(journal.place().read_bytes() if journal.place().exists() else b"")
+    draft.rename(copy)
 
 
 def keep_keys(folder: Path) -> Path:

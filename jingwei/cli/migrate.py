@@ -33,11 +33,11 @@ def run(options):
     return 0
 
 
-def bring_up_to_date(new_signing_key=False):
+def bring_up_to_date(new_signing_key=False, restoring=False):
     """Tables, and what they are shipped with; nothing of the demonstration district."""
     with wall.as_owner():
         wall.check_roles()
-        migrate()
+        migrate(restoring)
     with wall.beyond_scope():
         ensure_dictionaries()
         ensure_roles()
@@ -51,8 +51,11 @@ def is_unfinished(cursor) -> bool:
     return cursor.execute(f"SELECT to_regnamespace('{UNFINISHED}') IS NOT NULL").fetchone()[0]
 
 
-def migrate():
-    """Keys, if this is the beginning, tables and the rights on them; what is there already is left alone."""
+def migrate(restoring=False):
+    """Keys, if this is the beginning, tables and the rights on them; what is there already is left alone.
+
+    CommandError while the database holds an unfinished restore, unless it is this one that asks.
+    """
     if not settings.JINGWEI_KEYS.exists():
         if "django_migrations" in connection.introspection.table_names():
             raise CommandError(
@@ -60,7 +63,7 @@ def migrate():
             )
         create_key_ring(settings.JINGWEI_KEYS)
     with connection.cursor() as cursor:
-        if is_unfinished(cursor):
+        if is_unfinished(cursor) and not restoring:
             raise CommandError("数据库中的恢复没有完成，请重新运行 jingwei restore。")
         cursor.execute("SELECT pg_advisory_lock(%s)", [ALONE])
         try:

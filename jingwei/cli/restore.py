@@ -8,10 +8,10 @@ refused or broken off. A restore that was broken off begins anew; until it is th
 
 A restored instance is in the past, so three things are not taken as they stood: messages that waited then may
 have been sent since and wait for somebody's word, all sessions are over, and tallies, which name transactions
-of the server that was, are counted anew.
+of the server that was, are counted anew. What was erased since, because somebody asked or its time was over,
+is erased again by the journal of erasures, before anybody can look: the proofs stand in the instance.
 """
 
-import argparse
 import contextlib
 import hmac
 import json
@@ -41,11 +41,13 @@ from jingwei.desk import files
 from jingwei.desk.storage import store
 from jingwei.kit.sm4siv import Tampered
 from jingwei.messages.models import SmsMessage
+from jingwei.oversight import erasing, forgetting, journal
 from jingwei.people.day_counts import DOSES, PEOPLE, recount
 from jingwei.testing.models import SAMPLES
 
 _SAMPLE = 100  # sealed values opened from each end of a column
 _SHOWN = 20  # differences named in the report
+ACTOR = platform_actor("恢复备份")
 _OF_THE_DATABASE = ("DATABASE_URL", "JINGWEI_OWNER_URL", "JINGWEI_REPLICA_URL")
 _POSSIBLY_SENT = "备份之后可能已经发送，请核实"
 
@@ -62,6 +64,16 @@ def add_arguments(parser):
         "--verify", action="store_true", help="只作检验：恢复到临时目录（TMPDIR），核对后删除，不动本实例"
     )
     parser.add_argument("--keys", metavar="FILE", type=Path, help="密钥环的备份，目标处没有密钥环时使用")
+    erasures = parser.add_mutually_exclusive_group()
+    erasures.add_argument(
+        "--erasures",
+        metavar="FILE",
+        type=Path,
+        help=f"删除记录，按它重做备份以后的删除（默认：本实例的，和备份旁边的 {journal.NAME}）",
+    )
+    erasures.add_argument(
+        "--no-erasures", action="store_true", help="没有删除记录也恢复：备份以后删除的个人信息会重新出现"
+    )
 
 
 def run(options):
@@ -74,17 +86,15 @@ def run(options):
                 "JINGWEI_FILES": f"{home}/files",
                 "JINGWEI_STORAGE": f"{home}/attachments",
             }
-            return _run_in(options.backup, **trial)
+            return _run_in(options, None, **trial)
     if options.into and options.into.startswith(("postgresql://", "postgres://")):
-        return _run_in(
-            options.backup, options.keys, DATABASE_URL=options.into, JINGWEI_OWNER_URL=options.into
-        )
+        return _run_in(options, options.keys, DATABASE_URL=options.into, JINGWEI_OWNER_URL=options.into)
     if options.into:
-        return _run_in(options.backup, options.keys, JINGWEI_HOME=str(Path(options.into).resolve()))
-    return _restore_here(options.backup.resolve(), options.keys)
+        return _run_in(options, options.keys, JINGWEI_HOME=str(Path(options.into).resolve()))
+    return _restore_here(options)
 
 
-def _run_in(backup, keys=None, **instance):
+def _run_in(options, keys, **instance):
     """The same command in another instance, which is what the environment names."""
     ours = {name: value for name, value in os.environ.items() if name not in _OF_THE_DATABASE}
     command = [
@@ -92,20 +102,25 @@ def _run_in(backup, keys=None, **instance):
         "-c",
         "from jingwei.cli.main import main; main()",
         "restore",
-        str(backup.resolve()),
+        str(options.backup.resolve()),
     ]
     if keys:
         command += ["--keys", str(keys.resolve())]
+    if options.no_erasures:
+        command.append("--no-erasures")
+    elif known := options.erasures or (journal.place().exists() and journal.place()):
+        command += ["--erasures", str(known.resolve())]
     return subprocess.run(command, env=ours | instance).returncode
 
 
-def _restore_here(backup, keys):
-    started = time.monotonic()
+def _restore_here(options):
+    started, backup = time.monotonic(), options.backup.resolve()
     manifest = _read(backup)
-    _have_keys(keys)
+    _have_keys(options.keys)
     _check_signature(backup)
     _check_keys(manifest)
     _check_versions(manifest)
+    erased = [] if options.no_erasures else _erased(backup, manifest, options.erasures)
     server = embedded.Server(settings.EMBEDDED_SERVER, tied=True) if settings.EMBEDDED_SERVER else None
     with server or contextlib.nullcontext():
         _claim()
@@ -120,17 +135,22 @@ def _restore_here(backup, keys):
         differences = list(_compare_rows(manifest))
         held = _settle()
         # Brings an older backup up to date and gives the roles their rights, which no dump holds.
-        migrate.run(argparse.Namespace(new_signing_key=True))
+        migrate.bring_up_to_date(new_signing_key=True, restoring=True)
         with wall.as_owner():
+            again = _erase_again(erased)
             differences += _verify(manifest)
+            known = "没有使用删除记录" if options.no_erasures else again
             audit.record(
-                platform_actor("恢复备份"),
+                ACTOR,
                 "恢复备份",
                 label=manifest["made_at"],
                 result="失败" if differences else "成功",
                 reason="；".join(differences),
+                删除=known,
             )
-    _report(manifest, differences, held, time.monotonic() - started)
+        with psycopg.connect(backups.owner_url()) as owner:
+            owner.execute(f"DROP SCHEMA {migrate.UNFINISHED}")  # from here on it may be used
+    _report(manifest, differences, held, known, time.monotonic() - started)
     return 1 if differences else 0
 
 
@@ -196,6 +216,22 @@ def _check_versions(manifest):
         )
 
 
+def _erased(backup, manifest, named) -> list[dict]:
+    """The entries of the journals of erasures there are; one of them goes on from that of the backup."""
+    places = [place for place in (named, journal.place(), backup.parent / journal.NAME) if place]
+    try:
+        found = [journal.read(place) for place in places if place.exists()]
+    except journal.Broken as broken:
+        raise CommandError(f"{broken}。没有恢复任何内容。") from None
+    if not any(each.has(manifest.get("erasures", journal.NONE)) for each in found):
+        problem = "现有的删除记录比备份时的少，不完整" if found else f"找不到删除记录 {journal.NAME}"
+        raise CommandError(
+            f"{problem}，无法重做备份以后的删除，没有恢复任何内容。它在原实例存放上传文件的目录中和备份旁边，"
+            "请用 --erasures 指明；确实没有的，用 --no-erasures 恢复，备份以后删除的个人信息须逐件重新删除。"
+        )
+    return [*{json.dumps(entry): entry for each in found for entry in each.entries}.values()]
+
+
 # --- the restore itself -------------------------------------------------------------------------------------
 
 
@@ -232,9 +268,18 @@ def _settle():
             "WHERE state = ANY(%s)",
             [SmsMessage.UNSURE, _POSSIBLY_SENT, [SmsMessage.WAITING, SmsMessage.SENDING]],
         ).rowcount
-        owner.execute(f"DROP SCHEMA {migrate.UNFINISHED}")
         owner.execute("ANALYZE")
     return held
+
+
+def _erase_again(entries) -> str:
+    """Erase what the journal tells of, have the instance know the journal, and say what was done."""
+    known = {json.dumps(entry) for entry in journal.read(journal.place()).entries}
+    journal.append(*(entry for entry in entries if json.dumps(entry) not in known))
+    requests, nights = forgetting.forget_again(ACTOR, entries), erasing.erase_again(ACTOR, entries)
+    told = [f"按申请删除 {len(requests)} 人 {sum(each.total for each in requests):,} 条"] if requests else []
+    told += [f"到期的{proof.label} {proof.count:,} 条" for proof in nights]
+    return "，".join(told) or "备份以后没有要重做的删除"
 
 
 # --- is it what it was? -------------------------------------------------------------------------------------
@@ -274,7 +319,7 @@ def _closed_values():
                 yield f"{model._meta.label}.{field.name} 中有无法解密的值"
 
 
-def _report(manifest, differences, held, seconds):
+def _report(manifest, differences, held, again, seconds):
     _say(f"已恢复　{manifest['made_at']}（版本 {manifest['version']}），用时 {seconds:.0f} 秒")
     rows = sum(manifest["rows"].values())
     _say(f"内容　　{len(manifest['rows'])} 张表 {rows:,} 行，{manifest['files']} 个文件")
@@ -282,6 +327,7 @@ def _report(manifest, differences, held, seconds):
         _say(f"文件　　{manifest['lost']} 个文件在备份时已被删除，不在备份中")
     if held:
         _say(f"短信　　{held} 条当时等待发送，之后可能已经发出，已改为“{SmsMessage.UNSURE}”，请逐条核实")
+    _say(f"删除　　{again}")
     for difference in differences[:_SHOWN]:
         _say(f"不符　　{difference}")
     if not differences:

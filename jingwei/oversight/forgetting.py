@@ -5,26 +5,32 @@ package holds rows about a person its `personal` module says; afterwards every s
 is looked at once more, whatever the packages say.
 """
 
+from collections.abc import Iterable
+from itertools import islice
+
 from django.apps import apps
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import models, transaction
+from django.db.models.functions import Cast
 from django.utils import timezone
 
-from jingwei.base import audit
+from jingwei.base import audit, rotation
 from jingwei.base.access import Actor
 from jingwei.base.crypto import provider
 from jingwei.base.fields import personal_fields
 from jingwei.base.models import Job, Load
-from jingwei.base.personal import Held, Identity, Stays, digest_of
+from jingwei.base.personal import Held, Identity, Stays, blobs, digest_of
 from jingwei.base.wall import beyond_scope
 from jingwei.desk import jobs
 from jingwei.kit.text import mask_number
+from jingwei.oversight import journal
 from jingwei.oversight.models import ErasureRequest
 from jingwei.people.models import Person
-from jingwei.people.personal import identity_of
+from jingwei.people.personal import identity_of, identity_with
 
 RESOURCE, JOB, ASK = "erasure-requests", "forget-person", "新增"
 PURPOSE = "oversight.erasure"  # of the key that marks numbers
+AT_ONCE = 20_000  # values opened in one call of the cipher
 
 
 def held() -> list[Held]:
@@ -46,8 +52,11 @@ def mark_of(number: str) -> str:
 
     Its key outlives every rotation.
     """
-    [tag] = provider().mac(PURPOSE, [number.encode()])
-    return tag.tobytes().hex()
+    return _marks([number])[0]
+
+
+def _marks(texts):
+    return [tag.tobytes().hex() for tag in provider().mac(PURPOSE, [text.encode() for text in texts])]
 
 
 def erased_before(number: str):
@@ -157,31 +166,38 @@ def carry_out(actor, job, report) -> dict:
             return {"message": "已删除。"}
         _nothing_comes_in(job)
         identity = identity_of(request.number.clear())
-        stays = _staying(identity)
-        counts, digest = {}, ""
-        for number, each in enumerate(held()):
-            gone = each.forget(each.rows(identity), identity)
-            digest = digest_of(digest, each.model, gone.keys)
-            if gone.count:
-                counts[str(each)] = counts.get(str(each), 0) + gone.count
-            report(number, len(held()))
-        request.number = None
-        request.state, request.ended_at = ErasureRequest.DONE, timezone.now()
-        request.gone, request.stays, request.digest = [*counts.items()], stays, digest
-        request.version += 1
-        request.save()
-        if left := what_is_left(identity):
-            raise ValidationError(f"没有删除：{'、'.join(left)}中仍有此人的信息，请联系系统管理员")
-        audit.record(
-            actor,
-            "删除个人信息",
-            request,
-            resource=RESOURCE,
-            reason=request.reason,
-            摘要=digest,
-            **{label: count for label, count in counts.items()},
-        )
+        _forget(actor, request, identity, report)
+        # The last thing before the commit, for a restored backup to be told.
+        journal.append(_entry(request, identity))
     return {"message": f"已删除 {request.total:,} 条数据，复查没有遗留。"}
+
+
+def _forget(actor, request, identity, report=lambda done, total: None):
+    """Delete everything about a person and make the request its proof."""
+    stays = _staying(identity)
+    counts, digest = {}, ""
+    for number, each in enumerate(held()):
+        gone = each.forget(each.rows(identity), identity)
+        digest = digest_of(digest, each.model, gone.keys)
+        if gone.count:
+            counts[str(each)] = counts.get(str(each), 0) + gone.count
+        report(number, len(held()))
+    request.number = None
+    request.state, request.ended_at = ErasureRequest.DONE, timezone.now()
+    request.gone, request.stays, request.digest = [*counts.items()], stays, digest
+    request.version += 1
+    request.save()
+    if left := what_is_left(identity):
+        raise ValidationError(f"没有删除：{'、'.join(left)}中仍有此人的信息，请联系系统管理员")
+    audit.record(
+        actor,
+        "删除个人信息",
+        request,
+        resource=RESOURCE,
+        reason=request.reason,
+        摘要=digest,
+        **{label: count for label, count in counts.items()},
+    )
 
 
 def _nothing_comes_in(job):
@@ -189,6 +205,84 @@ def _nothing_comes_in(job):
     unfinished = Job.objects.filter(state=Job.RUNNING, kind__in=["import", "import-undo", "export"])
     if unfinished.exclude(pk=job.pk).exists() or Load.objects.filter(state=Load.UNDOING).exists():
         raise ValidationError("有导入或导出正在进行，可能含有此人的信息。请等其结束后重试本任务")
+
+
+# --- doing it again ---------------------------------------------------------------------------------------
+
+PERSON = "person"  # what an entry of the journal is about
+DECIDED = ("region", "asker", "created_by", "confirmed_by", "confirmer")  # of a request, beside its times
+
+
+def _entry(request, identity):
+    """What the journal has of an erasure: its request but number and reason, the person by marks alone."""
+    decided = {name: getattr(request, name) for name in DECIDED}
+    times = {name: getattr(request, name).isoformat() for name in ("created_at", "confirmed_at")}
+    phones = identity.phones | identity.shared_phones
+    texts = {"numbers": identity.numbers, "phones": phones, "names": identity.names}
+    marks = {kind: sorted(_marks(list(known))) for kind, known in texts.items()}
+    return {"about": PERSON, "mark": request.mark, "request": decided | times, "marks": marks}
+
+
+def forget_again(actor, entries: Iterable[dict]) -> list[ErasureRequest]:
+    """Carry out the erasures of a journal that a restored backup does not know of; their proofs.
+
+    ValidationError in words if something is left of somebody.
+    """
+    missing = [entry for entry in entries if entry["about"] == PERSON and not _is_done(entry)]
+    if not missing:
+        return []
+    known = _recognised({mark for entry in missing for marks in entry["marks"].values() for mark in marks})
+    return [_again(actor, entry, known) for entry in missing]
+
+
+@transaction.atomic
+def _again(actor, entry, known):
+    theirs = {
+        kind: {known[mark] for mark in marks if mark in known} for kind, marks in entry["marks"].items()
+    }
+    request = _requests(entry).first() or ErasureRequest(mark=entry["mark"])
+    for name, value in entry["request"].items():
+        setattr(request, name, ErasureRequest._meta.get_field(name).to_python(value))
+    request.reason = f"恢复备份后重做 {timezone.localtime(request.confirmed_at):%Y-%m-%d} 确认的删除"
+    _forget(actor, request, identity_with(**theirs))
+    return request
+
+
+def _is_done(entry):
+    return _requests(entry).filter(state=ErasureRequest.DONE).exists()
+
+
+def _requests(entry):
+    """The request of an entry, if it is there; two of one moment for one number there are not."""
+    return ErasureRequest.objects.filter(mark=entry["mark"], created_at=entry["request"]["created_at"])
+
+
+def _recognised(marks) -> dict[str, str]:
+    """{mark: text} of these marks that belong to numbers, telephones and their names in the database."""
+    number, phone = (Person._meta.get_field(name) for name in ("number", "phone"))
+    found, phones = {}, set()
+    for place in rotation.places():
+        if place.sealing in (number.sealing, phone.sealing):
+            for texts in _texts(place):
+                known = {mark: text for mark, text in zip(_marks(texts), texts, strict=True) if mark in marks}
+                found |= known
+                phones |= set(known.values()) if place.sealing == phone.sealing else set()
+    stored = blobs(phone, phones)
+    for place in rotation.places():
+        if place.sealing == phone.sealing and "name" in {f.name for f in place.model._meta.concrete_fields}:
+            rows = place.model._base_manager.filter(**{f"{place.column}__in": stored})
+            names = list(rows.values_list("name", flat=True).distinct())
+            found |= {mark: name for mark, name in zip(_marks(names), names, strict=True) if mark in marks}
+    return found
+
+
+def _texts(place):
+    """The different texts of a searchable column as numbers are marked, lot by lot."""
+    values = place.model._base_manager.exclude(**{place.column: None}).order_by()
+    values = values.annotate(stored=Cast(place.column, models.BinaryField())).values_list("stored", flat=True)
+    stored = values.distinct().iterator(chunk_size=AT_ONCE)
+    while lot := list(islice(stored, AT_ONCE)):
+        yield [text.upper() for text in provider().decrypt(place.sealing, [bytes(value) for value in lot])]
 
 
 def what_is_left(identity: Identity) -> list[str]:

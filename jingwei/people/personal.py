@@ -1,5 +1,7 @@
 """What the register keeps of residents, and how one of them is found everywhere (P-4.6, SEC-17)."""
 
+from collections.abc import Iterable
+
 from django.core.exceptions import ValidationError
 from django.db.models import Exists, OuterRef, Q
 
@@ -189,14 +191,18 @@ def identity_of(number: str) -> Identity:
     ValidationError where several people are registered with it: who is meant is to be settled first.
     """
     number = number.strip().upper()
-    holders = set(Person.objects.filter(number=number).values_list("pk", flat=True))
-    holders |= set(PersonAlias.objects.filter(number=number).values_list("person", flat=True))
-    if len(holders) > 1:
+    if len(holders := _holders({number})) > 1:
         raise ValidationError(f"这个证件号在 {len(holders)} 条人员记录里，请先核对、合并或更正这些记录")
-    numbers, people = {number}, set(holders)
+    return identity_with({number})
+
+
+def identity_with(numbers: set[str], phones: Iterable[str] = (), names: Iterable[str] = ()) -> Identity:
+    """The one person who has all these numbers, telephones and names, with all that follows from them."""
+    holders = _holders(numbers)
+    numbers, people = set(numbers), set(holders)
     for alias in PersonAlias.objects.filter(person__in=holders):
         numbers.add(alias.number.clear())
-    merges = Merge.objects.filter(Q(kept__in=holders) | Q(gone_number=number))
+    merges = Merge.objects.filter(Q(kept__in=holders) | Q(gone_number__in=numbers))
     for merge in merges.exclude(state=Merge.UNDONE):
         numbers.add(merge.gone_number.clear())
         people.add(merge.gone)
@@ -208,7 +214,7 @@ def identity_of(number: str) -> Identity:
     people -= set(Person.objects.filter(pk__in=people).exclude(pk__in=holders).values_list("pk", flat=True))
     doses = set(Dose.objects.filter(person__in=people).values_list("pk", flat=True))
     doses |= set(DoseEvent.objects.filter(person__in=people).values_list("pgh_obj", flat=True))
-    names, phones = _names_and_phones(people, numbers)
+    names, phones = _names_and_phones(people, numbers, set(names) - {""}, set(phones))
     theirs = set(_phones(Person.objects.filter(phone__in=phones).exclude(pk__in=people), "phone"))
     entries = Unregistered.objects.filter(phone__in=phones).exclude(number__in=numbers)
     theirs |= set(_phones(entries, "phone"))
@@ -221,13 +227,18 @@ def identity_of(number: str) -> Identity:
     )
 
 
-def _names_and_phones(people, numbers):
-    """What the person is, and was, called and called by."""
+def _holders(numbers):
+    """The keys of the people who are registered with one of the numbers."""
+    holders = set(Person.objects.filter(number__in=numbers).values_list("pk", flat=True))
+    return holders | set(PersonAlias.objects.filter(number__in=numbers).values_list("person", flat=True))
+
+
+def _names_and_phones(people, numbers, names, phones):
+    """What the person is, and was, called and called by, beside what is known already."""
     sealed = Person._meta.get_field("phone")
     now = Person.objects.filter(pk__in=people)
     before = PersonEvent.objects.filter(pgh_obj__in=people)
     aside = Unregistered.objects.filter(number__in=numbers)
-    names, phones = set(), set()
     for rows in (now, before, aside):
         for name, phone in rows.values_list("name", "phone"):
             names.add(name)
