@@ -1,5 +1,7 @@
 """Regions, organisations and accounts come in by the general import (P-1.1, P-1.2, P-1.4)."""
 
+from datetime import date
+
 import pytest
 from django.core.exceptions import ValidationError
 
@@ -7,7 +9,7 @@ from jingwei import menu
 from jingwei.base.loading import load, undo
 from jingwei.base.models import Load
 from jingwei.desk.lists import Selection
-from jingwei.directory.models import Operator, Organisation, Region, RetiredLogin
+from jingwei.directory.models import Operator, Organisation, Region, RetiredLogin, end_of_account
 
 pytestmark = pytest.mark.django_db
 
@@ -92,10 +94,12 @@ def test_accounts_come_in_without_password_and_without_rights(secadmin, village,
     counts, refused = come_in(
         secadmin,
         "operators",
-        f"登录名,姓名,联系电话,所属单位\nclerk1,甲,13800000001,{office}\nclerk2,乙,,{office}\n"
-        f"VILLAGE,丙,,{office}\nold-hand,丁,,{office}\n",
+        f"登录名,姓名,联系电话,有效期至,所属单位\nclerk1,甲,13800000001,,{office}\nclerk2,乙,,2026-12-31,{office}\n"
+        f"ＶＩＬＬＡＧＥ,丙,,,{office}\nold-hand,丁,,,{office}\n",
     )
     assert counts["added"] == 2
+    ends = [Operator.objects.get(login_key=key).ends_on for key in ("clerk1", "clerk2")]
+    assert ends == [end_of_account(), date(2026, 12, 31)]
     assert [(row, column) for row, column, _ in refused] == [(4, "登录名"), (5, "登录名")]
     clerk = Operator.objects.get(login_key="clerk1")
     assert clerk.phone == "13800000001"

@@ -14,6 +14,8 @@ class Event:
     act: str
     group: str
     meaning: str
+    ends: tuple[str, ...]  # the results that it may have
+    reasoned: bool  # done for a reason that the row tells; a refusal or a failure always tells its own
 
 
 BULK = "批量"  # begins the act of a verb done on many rows at once: one row for all of them
@@ -36,6 +38,7 @@ _CATALOGUE = {
         "强制退出": "管理员结束他人的登录",
         "结束登录": "本人结束自己在别处的登录",
         "切换任职": "以另一任职继续工作",
+        "续期": "延长账号的有效期",
         "申请账号": "陌生人提交注册申请",
         "审核通过": "注册申请通过",
         "审核不通过": "注册申请不通过",
@@ -140,16 +143,38 @@ _CATALOGUE = {
     },
 }
 
+DONE, REFUSED, FAILED = "成功", "拒绝", "失败"
+# The other acts are always done: who may not do them is refused an 访问, and whose form is wrong does nothing.
+_ENDS = {
+    (DONE, REFUSED): (
+        *("登录", "改密", "绑定微信", "查看明文", "查找接触者", "新增", "上传附件", "密钥停用"),
+    ),
+    (DONE, FAILED): (*("下载", "导入", "撤销导入", "试连", "密码自检", "恢复备份", "校验日志"),),
+    (DONE, REFUSED, FAILED): ("申请紧急查看", "发送短信"),
+    (REFUSED,): ("核对动态口令", "授权", "访问"),
+    (FAILED,): ("取数中断", "核对统计数字", "核对每日趋势", "任务失败", "文件校验"),
+}
+_ENDS_OF = {act: ends for ends, acts in _ENDS.items() for act in acts}
+_REASONED = (
+    *("强制退出", "重置双因素", "续期", "审核不通过", "查看明文", "申请紧急查看", "紧急查看", "复核紧急查看"),
+    *("查找接触者", "查询谁看过", "确认删除个人信息", "撤回删除申请", "删除个人信息", "撤回预警", "标记预警"),
+    *("变更代码", "归档", "恢复", "忽略", "撤销合并", "清除口令", "重取", "处理告警"),
+)
+
 CATALOGUE: dict[str, Event] = {
-    act: Event(act, group, meaning) for group, acts in _CATALOGUE.items() for act, meaning in acts.items()
+    act: Event(act, group, meaning, _ENDS_OF.get(act, (DONE,)), act in _REASONED)
+    for group, acts in _CATALOGUE.items()
+    for act, meaning in acts.items()
 }
 
 
 class UnknownEvent(LookupError):
-    """An act that the catalogue doesn't list: a mistake of ours."""
+    """An act, or an end of one, that the catalogue doesn't list: a mistake of ours."""
 
 
-def require_known(act: str):
-    """UnknownEvent for an act that stands not in the catalogue."""
-    if act not in CATALOGUE and not (act.startswith(BULK) and len(act) > len(BULK)):
-        raise UnknownEvent(f"{act!r} is no event of jingwei/base/events.py; list it there with its meaning")
+def require_known(act: str, result: str):
+    """UnknownEvent for an act that stands not in the catalogue, or not with this result."""
+    if act.startswith(BULK) and act not in CATALOGUE and len(act) > len(BULK):
+        return
+    if act not in CATALOGUE or result not in CATALOGUE[act].ends:
+        raise UnknownEvent(f"{act!r} with {result!r} is no event of jingwei/base/events.py; list it there")

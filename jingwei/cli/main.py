@@ -23,6 +23,7 @@ from jingwei.base import wall
 COMMANDS = {
     "up": ("jingwei.cli.up", "在一台机器上启动全部服务，直到按下 Ctrl-C"),
     "setup": ("jingwei.cli.set_up", "建立正式实例：三个管理员，没有演示账号"),
+    "renew": ("jingwei.cli.renew", "为管理员的账号续期（没有人能在页面上办理时）"),
     "migrate": ("jingwei.cli.migrate", "建立或升级数据库结构"),
     "web": ("jingwei.cli.web", "启动本机的网页服务"),
     "worker": ("jingwei.cli.worker", "启动本机的后台任务"),

@@ -25,6 +25,7 @@ from jingwei.directory import captchas, factors, parameters, signing_in, wechat
 from jingwei.directory.actions import ask_for_account
 from jingwei.directory.middleware import begin_session, origin
 from jingwei.directory.models import Operator, Organisation, Provider, Registration, Session, SignIn
+from jingwei.directory.models.accounts import WARNED_DAYS
 from jingwei.directory.passwords import must_change
 from jingwei.directory.sessions import digest_of
 from jingwei.kit.devices import device_in_words
@@ -247,6 +248,9 @@ def go_on(request, operator, following):
 def _open_session(request, operator):
     auth.login(request, operator)
     begin_session(request)
+    if operator.days_left <= WARNED_DAYS:
+        left = f"还有 {operator.days_left} 天到期" if operator.days_left else "今天到期"
+        messages.warning(request, f"您的账号{left}，到期后不能登录。仍需使用的，请联系安全管理员续期。")
 
 
 HALF_SECONDS = 300  # between the password and the code

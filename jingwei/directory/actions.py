@@ -6,7 +6,7 @@ from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Greatest, Now
 from django.utils import timezone
 
 from jingwei.base import audit
@@ -21,6 +21,7 @@ from jingwei.directory.models import (
     RetiredLogin,
     Role,
     Session,
+    end_of_account,
     login_key,
 )
 from jingwei.directory.oa_actions import keep_to_owned
@@ -63,15 +64,41 @@ def disable_organisation(actor, organisation: Organisation, *, reason):
 # --- accounts
 
 
+@transaction.atomic
 def save_operator(actor, operator: Operator, *, values, version=None):
     """Add or change an account. A new one has no password until a reset, no rights until an appointment."""
-    if operator._state.adding:
+    adding, ended, known_as = operator._state.adding, operator.ends_on, operator.external_id
+    if adding:
         operator.set_unusable_password()
     else:
         _require_above(actor, operator)
         keep_to_owned(operator, values)
         _stay_inside(actor, operator, values)
-    return save_record(actor, operator, resource="operators", values=values, version=version)
+    saved = save_record(actor, operator, resource="operators", values=values, version=version)
+    if not adding and saved.ends_on > ended:
+        _require_renewer(actor, saved)
+    if not adding and saved.external_id not in ("", known_as) and not actor.may("operators.reset"):
+        # It stands in for the password: who gives it could sign in as somebody else.
+        raise ValidationError({"external_id": "外部编号可用来登录，由安全管理员填写"})
+    return saved
+
+
+def _require_renewer(actor, operator):
+    """An account is given more time by who looks after all accounts, and never by its own holder (SEC-5)."""
+    if operator.pk == actor.operator_id:
+        raise ValidationError("不能延长自己账号的有效期，请由另一位安全管理员办理")
+    if not actor.may("operators.renew"):
+        raise ValidationError({"ends_on": "有效期由安全管理员延长"})
+
+
+@transaction.atomic
+def renew_operator(actor, operator: Operator, *, reason):
+    """Have an account end as late as one that begins today (SEC-5)."""
+    _require_renewer(actor, operator)
+    locked, until = Operator.objects.select_for_update(of=("self",)).get(pk=operator.pk), end_of_account()
+    if locked.ends_on >= until:
+        raise ValidationError(f"“{locked}”的有效期到 {locked.ends_on}，现在不需要续期")
+    save_record(actor, locked, resource="operators", values={"ends_on": until}, act="续期", reason=reason)
 
 
 def _stay_inside(actor, operator, values):
@@ -90,6 +117,32 @@ def _require_above(actor, operator):
 
 
 @transaction.atomic
+def renew_administrator(actor, login, *, reason, anew) -> list[str]:
+    """Let an administrator in again whose account has ended or was disabled; what was done, in words.
+
+    With `anew` by a new one-time password, told once, and without the lost device. It is for whoever runs the
+    machine, where no security administrator is left; other accounts are theirs to look after.
+    """
+    found = Operator.objects.filter(login_key=login_key(login)).exclude(appointments__roles__administrator="")
+    operator = found.exclude(appointments=None).first()
+    if operator is None:
+        raise ValidationError(f"没有登录名为“{login}”的管理员；其他账号由安全管理员在页面上办理")
+    told = []
+    if operator.ends_on < end_of_account():
+        renew_operator(actor, operator, reason=reason)
+        told.append(f"有效期延长到 {end_of_account()}")
+    if not operator.enabled:
+        enable_operator(actor, operator)
+        told.append("已启用")
+    if anew:
+        told.append(reset_password(actor, operator))
+        if operator.second_factor_since:
+            factors.reset(actor, operator, reason=reason)
+            told.append("双因素登录已重置，登录后须重新设置")
+    return told or ["账号正在使用，有效期也没有到，没有改动"]
+
+
+@transaction.atomic
 def delete_operator(actor, operator: Operator):
     """Delete an account; its login name is never given again (SEC-1)."""
     if operator.pk == actor.operator_id:
@@ -103,8 +156,8 @@ def delete_operator(actor, operator: Operator):
 def enable_operator(actor, operator: Operator):
     """Let an account sign in again; the time it was not used starts anew."""
     _require_above(actor, operator)
-    Operator.objects.filter(pk=operator.pk).update(last_login=timezone.now())
-    _switch(actor, Operator, operator, enabled=True, resource="operators", disabled_for="")
+    more = {"disabled_for": "", "enabled_at": timezone.now()}
+    _switch(actor, Operator, operator, enabled=True, resource="operators", **more)
 
 
 @transaction.atomic
@@ -125,9 +178,9 @@ def _disable(actor, operator, reason):
 def close_unused(actor, job, report) -> dict:
     """Kind of job: disable accounts nobody has used for long, clear sessions away that are over (SEC-5)."""
     days = timedelta(days=parameters.UNUSED.value())
-    last = Coalesce("last_login", "created_at")
+    last = Greatest("enabled_at", "last_login")
     idle = Operator.objects.alias(last=last).filter(enabled=True, last__lt=timezone.now() - days)
-    unused = [operator for operator in idle.select_related("organisation") if signing_in.is_unused(operator)]
+    unused = list(idle.select_related("organisation"))
     for operator in unused:
         with transaction.atomic():
             _disable(actor, operator, signing_in.UNUSED)
@@ -236,8 +289,8 @@ def approve_registration(actor, registration: Registration, *, login=""):
         phone=decided.phone.clear(),
         organisation=decided.organisation,
         password=decided.password,
-        password_at=timezone.now(),
-        must_change_password=False,  # chosen by its owner a moment ago
+        password_at=decided.created_at,
+        must_change_password=False,  # chosen by its owner then
     )  # entered by the applicant, so that who approves is the second person already
     operator.full_clean()
     operator.save(force_insert=True)

@@ -37,11 +37,20 @@ LONGEST = Parameter("signin.longest", "一次登录最长时间", 12, "到时须
 ONE_SESSION = Parameter(
     "signin.one_session", "一个账号只能在一处登录", False, "在别处登录时，原来的登录立即退出"
 )
+ACCOUNT_DAYS = Parameter(
+    "signin.account_days",
+    "账号有效期",
+    365,
+    "新账号的有效期，续期时从当天重新算起；已有账号的有效期不变",
+    "天",
+    30,
+    1095,
+)
 UNUSED = Parameter(
     "signin.unused",
     "长期未登录停用",
     90,
-    "超过天数未登录的账号夜间停用，能授权的除外",
+    "超过天数未登录的账号夜间停用",
     "天",
     30,
     3650,
@@ -72,6 +81,7 @@ PARAMETERS = [
     IDLE,
     LONGEST,
     ONE_SESSION,
+    ACCOUNT_DAYS,
     UNUSED,
     PASSWORD_LENGTH,
     PASSWORD_CLASSES,

@@ -55,8 +55,8 @@ COLUMNS = [
         keep=ACCOUNT,
         names=["login", "login_key", "name", "external_id", "networks", "disabled_for", "last_login"],
         plain=[
-            *("password", "old_passwords", "enabled", "ends_on", "must_change_password"),
-            "password_at",
+            *("password", "old_passwords", "enabled", "enabled_at", "ends_on"),
+            *("must_change_password", "password_at"),
         ],
     ),
     Columns(

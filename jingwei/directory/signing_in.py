@@ -105,13 +105,9 @@ def may_come_from(operator: Operator, address: str) -> bool:
 
 
 def is_unused(operator: Operator) -> bool:
-    """Whether nobody has signed in with the account for so long that it is disabled (SEC-5).
-
-    Who grants is spared: nobody would be left to enable anyone again.
-    """
-    last = operator.last_login or operator.created_at
-    long_ago = timezone.now() - last > timedelta(days=parameters.UNUSED.value())
-    return long_ago and not any("roles.grant" in role["permissions"] for role in operator.held_roles)
+    """Whether nobody has signed in with the account for so long that it is disabled (SEC-5)."""
+    last = max(operator.enabled_at, operator.last_login or operator.enabled_at)
+    return timezone.now() - last > timedelta(days=parameters.UNUSED.value())
 
 
 def asks_captcha(login: str, address: str) -> bool:

@@ -9,6 +9,7 @@ from jingwei.directory.models.accounts import (
     Registration,
     RetiredLogin,
     Role,
+    end_of_account,
     login_key,
 )
 from jingwei.directory.models.organisation import (
@@ -51,5 +52,6 @@ __all__ = [
     "SecondFactor",
     "Session",
     "SignIn",
+    "end_of_account",
     "login_key",
 ]

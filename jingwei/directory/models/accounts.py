@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from datetime import date, timedelta
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.postgres.expressions import ArraySubquery
@@ -17,6 +18,7 @@ from django.utils.functional import cached_property
 from jingwei.base.access import Rows, Scope
 from jingwei.base.fields import SealedField
 from jingwei.base.models import Record
+from jingwei.directory import parameters
 from jingwei.directory.models.organisation import Organisation, Post, Region, one_per_external_id
 from jingwei.kit.networks import clean_network
 
@@ -83,6 +85,14 @@ def login_key(login: str) -> str:
     return unicodedata.normalize("NFKC", login).strip().casefold()
 
 
+WARNED_DAYS = 14  # before its end an account's holder is told of it, and who may renew it
+
+
+def end_of_account() -> date:
+    """The last day of an account that begins, or is renewed, today (SEC-5)."""
+    return timezone.localdate() + timedelta(days=parameters.ACCOUNT_DAYS.value())
+
+
 class OperatorManager(BaseUserManager.from_queryset(Rows)):
     def get_by_natural_key(self, login):
         return self.get(login_key=login_key(login))
@@ -109,7 +119,8 @@ class Operator(AbstractBaseUser, Record):
     enabled = models.BooleanField("启用", default=True)
     # Why the account is disabled, for who is asked to enable it.
     disabled_for = models.CharField("停用原因", max_length=200, blank=True, editable=False)
-    ends_on = models.DateField("有效期至", null=True, blank=True)
+    enabled_at = models.DateTimeField("启用时间", default=timezone.now, editable=False)
+    ends_on = models.DateField("有效期至", default=end_of_account, error_messages={"null": "请填写有效期"})
     networks = NetworksField("限定网络")
     must_change_password = models.BooleanField("须改口令", default=True)
     password_at = models.DateTimeField("口令更新时间", null=True, editable=False)
@@ -141,12 +152,19 @@ class Operator(AbstractBaseUser, Record):
         if taken or RetiredLogin.objects.filter(login_key=key).exists():
             raise ValidationError({"login": "登录名已被使用或曾被使用（不区分大小写和全半角），请换一个"})
         self.login_key = key
+        latest = timezone.localdate() + timedelta(days=parameters.ACCOUNT_DAYS.high)
+        if self.ends_on and self.ends_on > latest:
+            raise ValidationError({"ends_on": f"有效期太长，最晚可填 {latest}"})
+
+    @property
+    def days_left(self) -> int:
+        """Days from today to the last one of the account; negative when that is past."""
+        return (self.ends_on - timezone.localdate()).days
 
     @property
     def is_active(self) -> bool:
         """May this account sign in today: enabled, not past its end, its organisation enabled."""
-        today = timezone.localdate()
-        return self.enabled and self.organisation.enabled and (self.ends_on is None or self.ends_on >= today)
+        return self.enabled and self.organisation.enabled and self.days_left >= 0
 
     @cached_property
     def appointments_in_force(self) -> list["Appointment"]:

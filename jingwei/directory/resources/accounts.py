@@ -1,8 +1,10 @@
 """Accounts on the desk: operators, applications, appointments, roles, menus of one's own (P-1.4 to P-1.8)."""
 
+from datetime import timedelta
+
 from django import forms
 from django.db.models import OuterRef, Q, Subquery, Value
-from django.db.models.functions import Concat, Now
+from django.db.models.functions import Concat, Now, TruncDate
 
 from jingwei.base.resource import (
     Between,
@@ -29,9 +31,12 @@ from jingwei.directory.models import (
     Role,
     SecondFactor,
 )
+from jingwei.directory.models.accounts import WARNED_DAYS
 from jingwei.directory.oa_actions import owned
 from jingwei.directory.resources.organisation import is_disabled, is_enabled
 from jingwei.directory.signing_in import UNUSED
+
+TODAY, WARNED = TruncDate(Now()), TruncDate(Now() + timedelta(days=WARNED_DAYS))
 
 
 class OperatorResource(Resource):
@@ -40,7 +45,7 @@ class OperatorResource(Resource):
     icon = "user-circle"
     model = Operator
     fields = ["login", "name", "phone", "organisation", "ends_on", "networks", "external_id"]
-    readonly = ["enabled", "disabled_for", "must_change_password", "password_at", "last_login"]
+    readonly = ["enabled", "enabled_at", "disabled_for", "must_change_password", "password_at", "last_login"]
     columns = [
         "login",
         "name",
@@ -61,11 +66,15 @@ class OperatorResource(Resource):
         Tab("已锁定", Q(locked_until__gt=Now())),
         Tab("未任职", Q(appointments=None)),
         Tab("长期未登录停用", Q(enabled=False, disabled_for=UNUSED)),
+        Tab("即将到期", Q(enabled=True, ends_on__gte=TODAY, ends_on__lte=WARNED)),
+        Tab("已到期", Q(enabled=True, ends_on__lt=TODAY)),
     ]
     figures = [
         Figure("未任职的账号", "tab=3"),
         Figure("已锁定的账号", "tab=2"),
         Figure("因长期未登录停用的账号", "tab=4"),
+        Figure("即将到期的账号", "tab=5"),
+        Figure("已到期的账号", "tab=6"),
     ]
     filters = [
         Region("organisation__region", "所在辖区"),
@@ -83,6 +92,13 @@ class OperatorResource(Resource):
             offered=is_enabled,
             danger=True,
             note="立即退出登录并不能再登录，记录全部保留。",
+        ),
+        Verb(
+            "renew",
+            "续期",
+            acts.renew_operator,
+            form={"reason": reason_field()},
+            note="有效期从今天起按系统参数“账号有效期”重新计算；办理前请核实本人仍在岗。",
         ),
         Verb(
             "unlock",
@@ -153,7 +169,7 @@ class RegistrationResource(Resource):
     search = ["name", "login", "contact"]
     search_hint = "姓名或团体名称、登录名"
     tabs = [Tab(state, Q(state=state)) for state, _ in Registration._meta.get_field("state").choices]
-    figures = [Figure("待审核的注册申请", "tab=1", waits=True)]
+    figures = [Figure("待审核的注册申请", "tab=0", waits=True)]
     filters = [Region("organisation__region", "所在辖区"), Choice("kind")]
     verbs = [
         Verb(

@@ -264,8 +264,8 @@ def test_of_a_changed_role_the_log_says_what_went_and_what_came(secadmin):
 @pytest.mark.req("SEC-13", "P-3.1")
 def test_the_log_of_a_new_account_holds_nothing_of_its_password(newcomer):
     entry = LogEntry.objects.filter(resource="operators", act="新增").latest("pk")
-    named = {"登录名", "姓名", "所属单位", "启用", "须改口令", "外部编号", "停用原因", "限定网络"}
-    assert set(entry.detail["changes"]) == named
+    named = {"登录名", "姓名", "所属单位", "启用", "启用时间", "有效期至", "须改口令"}
+    assert set(entry.detail["changes"]) == named | {"外部编号", "停用原因", "限定网络"}
 
 
 @pytest.mark.req("P-1.5")
@@ -409,3 +409,26 @@ def test_an_account_that_lives_is_looked_after_by_who_entered_it_too(secadmin, e
     entered.refresh_from_db()
     appoint(secadmin, entered, "村社区操作员")
     actions.reset_password(secadmin.actor, entered)
+
+
+@pytest.mark.req("SEC-6")
+def test_disabling_and_enabling_it_does_not_bring_an_account_to_life(secadmin, entered):
+    actions.disable_operator(secadmin.actor, entered, reason="试试")
+    actions.enable_operator(secadmin.actor, entered)
+    entered.refresh_from_db()
+    with pytest.raises(ValidationError, match="另一位管理员"):
+        appoint(secadmin, entered, "村社区操作员")
+    with pytest.raises(ValidationError, match="另一位管理员"):
+        actions.reset_password(secadmin.actor, entered)
+
+
+@pytest.mark.req("P-2.4")
+def test_what_stands_in_for_the_password_is_given_by_who_resets_passwords(district, secadmin, village):
+    """Else a manager could have an account of the area answer to the own name at another system."""
+    operator = village.operator
+    with pytest.raises(ValidationError, match="由安全管理员填写"):
+        resource("operators").save(district.actor, operator, values={"external_id": "my-own-name"})
+    operator.refresh_from_db()
+    assert operator.external_id == ""
+    resource("operators").save(secadmin.actor, operator, values={"external_id": "oa-7"})
+    resource("operators").save(district.actor, operator, values={"name": "改名", "external_id": "oa-7"})

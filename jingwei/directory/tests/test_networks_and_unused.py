@@ -82,7 +82,7 @@ def test_nobody_shuts_the_door_on_themselves(secadmin):
 
 def unused(operator, days=91):
     long_ago = timezone.now() - timedelta(days=days)
-    Operator.objects.filter(pk=operator.pk).update(last_login=long_ago)
+    Operator.objects.filter(pk=operator.pk).update(last_login=long_ago, enabled_at=long_ago)
 
 
 def night():
@@ -103,17 +103,18 @@ def test_the_night_disables_accounts_unused_for_ninety_days_and_says_so(clerk, s
 
 
 @pytest.mark.req("SEC-5")
-def test_an_account_never_used_counts_from_its_making(clerk):
+def test_an_account_never_used_counts_from_when_it_was_enabled(clerk):
     long_ago = timezone.now() - timedelta(days=91)
-    Operator.objects.filter(pk=clerk.pk).update(last_login=None, created_at=long_ago)
+    Operator.objects.filter(pk=clerk.pk).update(last_login=None, enabled_at=long_ago)
     assert "1 个" in night()
 
 
 @pytest.mark.req("SEC-5")
-def test_an_account_in_use_and_one_that_grants_are_left_alone(clerk, secadmin):
+def test_an_account_in_use_is_left_alone_and_who_grants_is_not_spared(clerk, secadmin):
     unused(clerk, days=89)
     unused(secadmin.operator)
-    assert "0 个" in night()
+    assert "1 个" in night()
+    assert not Operator.objects.get(pk=secadmin.operator.pk).enabled
 
 
 @pytest.mark.req("SEC-5")

@@ -1,14 +1,17 @@
 """Whoever has no account asks for one; it works when somebody has reviewed it (P-1.4)."""
 
+from datetime import timedelta
+
 import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
+from django.utils import timezone
 
 from jingwei import menu
 from jingwei.base.access import platform_actor
 from jingwei.base.actions import set_parameter
 from jingwei.base.models import LogEntry
-from jingwei.directory import actions, parameters, signing_in
+from jingwei.directory import actions, parameters, passwords, signing_in
 from jingwei.directory.actors import actor_for
 from jingwei.directory.models import Operator, Registration
 
@@ -118,3 +121,22 @@ def test_one_address_does_not_flood_the_list(registration, wish, django_capture_
     assert "请明天再试" in Client().post("/register/", wish).text
     allow(0)
     assert "不开放网上申请" in Client().get("/register/").text
+
+
+@pytest.mark.req("P-6.4")
+def test_the_home_page_of_the_reviewer_counts_what_waits_and_nothing_else(registration, district):
+    def waits():
+        return [(f.label, f.total.number) for f in district.client.get("/").context["waiting"]]
+
+    assert ("待审核的注册申请", 1) in waits()
+    actions.refuse_registration(district.actor, registration, opinion="不是本村居民")
+    assert "待审核的注册申请" not in dict(waits())
+
+
+@pytest.mark.req("SEC-1")
+def test_the_password_ages_from_when_it_was_chosen(registration, district):
+    chosen = timezone.now() - timedelta(days=91)
+    Registration.objects.filter(pk=registration.pk).update(created_at=chosen)
+    registration.refresh_from_db()
+    actions.approve_registration(district.actor, registration)
+    assert passwords.must_change(Operator.objects.get(login_key="linshen"))

@@ -352,7 +352,8 @@ def test_an_account_past_its_end_does_not_get_in(browser, clerk):
 
 @pytest.mark.req("SEC-5")
 def test_an_account_unused_for_ninety_days_is_disabled(browser, clerk):
-    Operator.objects.filter(pk=clerk.pk).update(last_login=timezone.now() - timedelta(days=91))
+    long_ago = timezone.now() - timedelta(days=91)
+    Operator.objects.filter(pk=clerk.pk).update(last_login=long_ago, enabled_at=long_ago)
     assert "长期未使用" in enter(browser, "village", RIGHT).content.decode()
     clerk.refresh_from_db()
     assert not clerk.enabled
