@@ -18,6 +18,7 @@ from jingwei.desk.forms import RecordForm
 from jingwei.desk.guard import require, row_or_404
 from jingwei.desk.lists import key_text
 from jingwei.desk.looks import note_look
+from jingwei.kit.text import whole
 
 
 def new_row(request, resource):
@@ -102,7 +103,8 @@ def conflict_of(resource, stored, form, seen):
     log = LogEntry.objects.filter(resource=resource.name, object_id=audit.id_of(stored), result="成功")
     with beyond_scope():  # whoever it was
         changes = [entry for entry in log.order_by("-id")[:20] if "changes" in entry.detail]
-    found = Conflict(changes[: stored.version - int(seen)] if seen.isdecimal() else [])
+    since = whole(seen)
+    found = Conflict([] if since is None else changes[: stored.version - since])
     for name, value in form.values.items():
         target = resource.model._meta.get_field(name)
         if target.name not in form.fields or target.many_to_many:

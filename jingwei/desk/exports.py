@@ -28,6 +28,7 @@ from jingwei.desk import files, jobs
 from jingwei.desk.cells import cells
 from jingwei.desk.guard import require
 from jingwei.desk.lists import CHUNK, Selection, key_text, with_keys
+from jingwei.kit.text import whole
 
 AT_ONCE = 2_000  # rows that a request waits for
 
@@ -230,8 +231,7 @@ def _wish(asked) -> Wish:
 
 
 def _page_number(selection):
-    asked = selection.params.get("page", "")
-    return int(asked) if asked.isdecimal() and 0 < int(asked) < 10**8 else 1
+    return whole(selection.params.get("page", "")) or 1
 
 
 def _attachment(resource, wish, content):

@@ -40,6 +40,7 @@ from jingwei.desk.columns import ListColumn, columns_of, fetch, field_at, link_o
 from jingwei.desk.filters import Control, Question, control, label_of, shown_as, texts_of
 from jingwei.desk.search import Search
 from jingwei.kit.regions import COMMUNITY, TOWN
+from jingwei.kit.text import whole
 
 COUNT_BOUND = 10_000  # totals are exact up to here
 SEARCH_BOUND = 2_000  # the same for a search: the rows of a fragment lie all over the table
@@ -153,8 +154,9 @@ class Selection:
         asked = self.params.get("tab", "")
         if not asked:
             return None
-        if asked.isdecimal() and int(asked) < len(self.resource.tabs):
-            return int(asked)
+        number = whole(asked)
+        if number is not None and number < len(self.resource.tabs):
+            return number
         self.refusals.append("标签页不存在，请重新选择")
         return None
 
@@ -163,7 +165,7 @@ class Selection:
         if not asked:
             return None
         mine = Load.objects.filter(owner=self.actor.operator_id, resource=self.resource.name)
-        found = mine.filter(pk=asked).first() if asked.isdecimal() else None
+        found = mine.filter(pk=whole(asked)).first()
         if found is None:
             self.refusals.append("没有这次导入，或它不是您的导入")
         return found
@@ -267,7 +269,7 @@ class Selection:
     def page_size(self) -> int:
         """Rows on a page: asked for in the address, else the operator's choice, else the first size."""
         for asked in (self.params.get("size", ""), str(self.settings.get("", {}).get("size", ""))):
-            if asked.isdecimal() and int(asked) in SIZES:
+            if whole(asked) in SIZES:
                 return int(asked)
         return SIZES[0]
 
@@ -511,6 +513,6 @@ def with_keys(queryset, texts):
                     for field, part in zip(fields, parts, strict=True)
                 )
             )
-        except (ValueError, ValidationError, TypeError):
+        except (ValueError, ValidationError, TypeError, RecursionError):
             continue
     return queryset.filter(pk__in=keys)

@@ -19,6 +19,7 @@ from jingwei.desk.records import details_of, panels_of, table, timeline_of
 from jingwei.desk.search import slip_in
 from jingwei.desk.verbs import verbs_for_many
 from jingwei.directory.models import Region
+from jingwei.kit.text import whole
 
 SUGGESTIONS = 20
 MAIN_FILTERS = 3  # always in sight; the others fold away
@@ -39,10 +40,7 @@ def list_rows(request, resource):
     address = f"{reverse('desk:list', args=[resource])}?{selection.query.urlencode()}".rstrip("?")
     if request.method == "POST" and not is_fragment(request):
         return redirect(address)
-    asked = request.GET.get("page", "")
-    page = selection.page(
-        max(1, int(asked)) if asked.isdecimal() and len(asked) < 9 else 1, selection.page_size()
-    )
+    page = selection.page(whole(request.GET.get("page", "")) or 1, selection.page_size())
     shown = table(request.actor, resource, page.rows, selection.columns())
     context = {
         "resource": resource,
@@ -116,8 +114,8 @@ def save_columns(request, resource):
     require(request, resource, "view")
     chosen = [c.name for c in columns_of(resource) if c.name in request.POST.getlist("column")]
     value = {"columns": [] if "standard" in request.POST else chosen}
-    if request.POST.get("size", "").isdecimal() and int(request.POST["size"]) in SIZES:
-        value["size"] = int(request.POST["size"])
+    if (size := whole(request.POST.get("size", ""))) in SIZES:
+        value["size"] = size
     ListSetting.objects.update_or_create(
         operator=request.actor.operator_id, resource=resource.name, name="", defaults={"value": value}
     )

@@ -91,8 +91,12 @@ def origin(request) -> dict[str, str]:
 def to_sign_in(request):
     """Send to the sign-in page and, after it, back to the page that was open."""
     back = request.headers["HX-Current-URL"] if _is_fragment(request) else request.path
-    # Without the query: what was searched for does not belong into another address.
-    return send_to(request, f"{reverse('sign-in')}?{urlencode({'next': urlsplit(back).path})}")
+    try:
+        # Without the query: what was searched for does not belong into another address.
+        back = urlsplit(back).path
+    except ValueError:  # no browser says so
+        back = "/"
+    return send_to(request, f"{reverse('sign-in')}?{urlencode({'next': back})}")
 
 
 def send_to(request, address):

@@ -78,3 +78,11 @@ def mask_address(address: str) -> str:
 def mask_text(text: str) -> str:
     """A name or other personal text as it may be shown: the first character, and no hint at the length."""
     return text[:1] + "**" if len(text) > 1 else "**"
+
+
+def whole(text: str) -> int | None:
+    """The number that plain digits of an address or a form write, 15 of them at most; None for anything else.
+
+    What has more is no number of ours, and `int` raises an error for some thousands.
+    """
+    return int(text) if len(text) <= 15 and text.isascii() and text.isdecimal() else None

@@ -125,18 +125,18 @@ def giving_way(kept, gone) -> list[models.Model]:
 
 @transaction.atomic
 def merge(
-    actor, pair, *, keep: int, taken: Collection[str], versions: Collection[tuple[int, int]] = ()
+    actor, pair, *, keep: int, taken: Collection[str], versions: set[tuple[int, int]] | None = None
 ) -> Merge:
     """Make the two records of a pair one: the one with id `keep`, with the choices `taken` from the other.
 
-    `versions` are (id, version) of the records as the operator saw them; StaleRecord if one changed since.
+    `versions` are (id, version) of both records as the operator saw them; StaleRecord if one changed since.
     """
     pair = pairs_of(actor, "merge").select_for_update(of=("self",)).get(pk=pair.pk)
     if pair.state != DuplicatePair.WAITING:
         raise ValidationError("这一对已判为非同一人。如判断有误，请先“重新核对”")
     rows = Person.objects.select_for_update(of=("self",)).order_by("pk")
     people = rows.in_bulk([pair.first_id, pair.second_id])
-    if any(people[pk].version != version for pk, version in versions):
+    if versions is not None and versions != {(pk, person.version) for pk, person in people.items()}:
         raise StaleRecord()
     kept, gone = people.pop(keep), *people.values()
     before = audit_values(kept)

@@ -44,10 +44,11 @@ PARAMETERS = [DOSE_2_AFTER, DOSE_3_AFTER, ELDERLY_TEST_DAYS, CROSSING_TEST_DAYS]
 
 def birthday_of(years, today) -> date:
     """The latest birth date of those who have completed `years` on `today` (CL-3.2)."""
+    year = min(max(today.year - years, date.min.year), date.max.year)  # whatever number is asked for
     try:
-        return today.replace(year=today.year - years)
+        return today.replace(year=year)
     except ValueError:  # 29 February: who is born on the 28th is that old, who is born on 1 March not yet
-        return date(today.year - years, 2, 28)
+        return date(year, 2, 28)
 
 
 def aged(low, high, today) -> Q:

@@ -14,6 +14,7 @@ from jingwei.desk.columns import list_column, text
 from jingwei.desk.guard import permitted, require, row_or_404
 from jingwei.desk.looks import note_look
 from jingwei.desk.records import panels_of
+from jingwei.kit.text import whole
 from jingwei.people import merges
 from jingwei.people.duplicates import likeness
 from jingwei.people.models import LATEST, Person
@@ -85,9 +86,8 @@ def _chosen(asked, one, other):
 
 def _seen(asked):
     """(id, version) of the records as the page showed them."""
-    numbers = [text for name in ("record", "version") for text in asked.getlist(name) if text.isdecimal()]
-    half = len(numbers) // 2
-    return list(zip(map(int, numbers[:half]), map(int, numbers[half:]), strict=True))
+    records, versions = (map(whole, asked.getlist(name)) for name in ("record", "version"))
+    return set(zip(records, versions, strict=False))
 
 
 def _page_of(actor, resource, person):

@@ -1,10 +1,15 @@
 """A record is added, changed and deleted on the desk, and nobody's work is overwritten in silence."""
 
+import os
 from types import SimpleNamespace
 
+import psycopg
 import pytest
+from django.db import OperationalError, connection
 
+from jingwei import menu
 from jingwei.base.models import LogEntry
+from jingwei.desk.unmasking import note_unmasking
 from jingwei.people.models import Dose, Person
 from jingwei.people.samples import dose, number, person
 
@@ -245,6 +250,16 @@ def test_looking_at_clear_values_is_limited_by_the_hour(village, monkeypatch):
     mine = person(phone="16000000007")
     answers = [village.client.post(f"/people/{mine.pk}/unmask/", {"reason": "核对"}) for _ in range(3)]
     assert ["16000000007" in answer.content.decode() for answer in answers] == [True, True, False]
+
+
+@pytest.mark.req("SEC-16")
+def test_looks_at_the_same_moment_are_counted_one_after_the_other(village):
+    mine = person()
+    with psycopg.connect(os.environ["JINGWEI_OWNER_URL"]) as another, connection.cursor() as cursor:
+        another.execute("SELECT FROM directory_operator WHERE login = 'village' FOR UPDATE")
+        cursor.execute("SET LOCAL lock_timeout = '50ms'")
+        with pytest.raises(OperationalError, match="lock timeout"):
+            note_unmasking(village.actor, menu.resource("people"), mine, "核对")
 
 
 @pytest.mark.req("P-1.6", "SEC-7")

@@ -1,6 +1,7 @@
 """A list shows the rows that were asked for, in the order asked for, and says when it cannot tell."""
 
 import re
+from base64 import urlsafe_b64encode
 from types import SimpleNamespace
 from urllib.parse import urlencode
 
@@ -12,10 +13,11 @@ from jingwei.base.access import Actor, DataScope
 from jingwei.base.models import ListSetting
 from jingwei.base.resource import Between, Choice, Contains, Exact, Ref, Region, Where, YesNo
 from jingwei.desk import lists
-from jingwei.desk.lists import Selection, Total
+from jingwei.desk.lists import Selection, Total, with_keys
 from jingwei.directory.models import Organisation
 from jingwei.people.models import Person
 from jingwei.people.samples import number, person
+from jingwei.scans.models import Scan
 
 pytestmark = pytest.mark.django_db
 NEXT_VILLAGE = "990101001002"
@@ -172,6 +174,28 @@ def test_a_filter_that_cannot_be_read_gives_no_rows_and_says_which(village, para
 
 
 KINDS = {Choice, YesNo, Ref, Region, Exact, Contains, Between, Where}
+
+
+@pytest.mark.req("SEC-12", "P-5.1")
+def test_a_number_of_any_size_in_an_address_is_answered(village):
+    person(name="甲")
+    names = ["tab", "load", "size", "page", "age__from", "age__to", "dose__from", "created_at__to"]
+    for text in ("9" * 5000, "9" * 16, "-" + "9" * 16, "3000", "٣", "²"):
+        for name in names:
+            answer = village.client.get("/people/", {name: text})
+            assert answer.status_code == 200, (name, text[:20])
+    for address, sent in [
+        ("columns/", {"size": "9" * 5000}),
+        ("export/", {"query": f"page={'9' * 5000}", "rows": "page", "format": "csv"}),
+    ]:
+        assert village.client.post(f"/people/{address}", sent).status_code < 400, address
+
+
+@pytest.mark.req("SEC-12")
+def test_a_key_of_several_columns_that_nobody_made_finds_nothing():
+    for written in ("[" * 9000, "12", "{}", "[[],[]]", '["x"]', "\udcff"):
+        key = urlsafe_b64encode(written.encode(errors="surrogatepass")).decode()
+        assert not with_keys(Scan.objects.all(), [key]).exists(), written[:9]
 
 
 @pytest.mark.req("P-5.1")

@@ -415,6 +415,12 @@ def test_a_stranger_is_sent_to_the_sign_in_page_and_back(browser):
     assert (answer.status_code, answer.headers["HX-Redirect"]) == (204, "/sign-in/?next=%2Fjobs%2F")
 
 
+@pytest.mark.req("SEC-12")
+def test_a_stranger_who_says_to_come_from_no_address_is_sent_to_the_sign_in_page(browser):
+    answer = browser.get("/jobs/", headers={"HX-Current-URL": "http://[x"})
+    assert answer.headers["HX-Redirect"] == "/sign-in/?next=%2F"
+
+
 @pytest.mark.req("P-1.4", "P-1.6")
 def test_rights_of_two_appointments_never_add_up(village, othertown):
     operator = village.operator

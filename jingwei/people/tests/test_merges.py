@@ -162,10 +162,11 @@ def test_two_people_are_not_merged(village, pair):
 
 
 def test_records_that_were_changed_meanwhile_are_not_merged(village, pair):
-    seen = [(record.pk, record.version) for record in (pair.first, pair.second)]
+    seen = {(record.pk, record.version) for record in (pair.first, pair.second)}
     actions.save_person(village.actor, Person.objects.get(pk=pair.first_id), values={"name": "陈又双"})
-    with pytest.raises(StaleRecord):
-        merged(village.actor, pair, versions=seen)
+    for told in (seen, set(), {(99_999_999, 1)}):
+        with pytest.raises(StaleRecord):
+            merged(village.actor, pair, versions=told)
     assert Person.objects.count() == 2
 
 
