@@ -7,7 +7,9 @@ never by value. Exit code 1 if anything is.
 
 import os
 import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 from django.conf import settings
@@ -23,6 +25,7 @@ from jingwei.people.models import Person
 
 KINDS = {"number": "证件号", "phone": "联系电话", "registered_address": "户籍地", "address": "居住地"}
 PEOPLE = 20_000
+SECONDS = 10  # after which it says where it is
 
 
 def add_arguments(parser):
@@ -43,7 +46,11 @@ def run(options):
             raise CommandError(f"没有目录 {folder}。")
     kinds = _values(options.people)
     leaks, files, findings = Leaks(kinds), 0, 0
+    told = time.monotonic()
     for path in _files(folders):
+        if time.monotonic() > told + SECONDS:
+            told = time.monotonic()
+            print(f"已扫描 {files:,} 个文件，正在扫描 {path}", file=sys.stderr, flush=True)
         try:
             with open(path, "rb") as content:
                 found = leaks.found_in_stream(content)
@@ -52,6 +59,7 @@ def run(options):
         files += 1
         findings += _tell(path, found, kinds)
     if not options.no_dump:
+        print("正在导出并扫描数据库", file=sys.stderr, flush=True)
         with _dump() as dump:
             findings += _tell("数据库", leaks.found_in_stream(dump.stdout), kinds)
         if dump.returncode:
@@ -91,7 +99,7 @@ def _dump():
     address = conninfo_to_dict(owner_url())
     password = address.pop("password", None)
     return subprocess.Popen(
-        [embedded.BIN / "pg_dump", "--inserts", f"--dbname={make_conninfo(**address)}"],
+        [embedded.BIN / "pg_dump", f"--dbname={make_conninfo(**address)}"],
         env=os.environ | ({"PGPASSWORD": password} if password else {}),
         stdout=subprocess.PIPE,
         preexec_fn=embedded.die_with_parent,

@@ -35,6 +35,8 @@ def written(value):
         "an address": quote(text).encode(),
         "base64": base64.b64encode(f"ab{text}".encode()),
         "base64 behind other letters": b"x" + base64.b64encode(text.encode()),
+        "hexadecimal, as PostgreSQL writes bytes": b"\\x" + text.encode().hex().encode(),
+        "JSON in a text of PostgreSQL": json.dumps({"v": text}).replace("\\", "\\\\").encode(),
         "zip": zipped(text.encode("utf-16")),
         "zip in zip": zipped(zipped(text)),
         "gzip": gzip.compress(text.encode()),
@@ -55,6 +57,14 @@ def test_what_holds_no_value_or_only_looks_packed_is_read_through():
     for content in (b"", b"PK\3\4 no zip", b"\x1f\x8b no gzip", NUMBER[:-1].encode(), "上埔社区1号".encode()):
         assert LEAKS.found_in(content) == set()
     assert LEAKS.found_in(b"PK\3\4 no zip " + NUMBER.encode()) == {NUMBER}
+
+
+@pytest.mark.req("SEC-13")
+def test_what_is_packed_is_read_to_its_end(monkeypatch):
+    monkeypatch.setattr(leaks, "BLOCK", 2_000)
+    long = b" " * 50_000 + NUMBER.encode()
+    for packed in (gzip.compress(long), zipped(long), gzip.compress(zipped(long))):
+        assert LEAKS.found_in(packed) == {NUMBER}
 
 
 @pytest.mark.req("SEC-13")
