@@ -24,6 +24,7 @@ _CATALOGUE = {
     "登录与账号": {
         "登录": "登录成功；或被拒绝，事由为原因（口令、验证码、动态口令、停用、到期、网络、锁定）",
         "退出": "本人退出",
+        "登录限流": "登录、申请账号的人太多而没有受理，每个地址每分钟一行，内容记次数",
         "锁定": "登录名或网络地址因连续输错被锁定",
         "解锁": "管理员提前解除锁定",
         "改密": "修改口令；或因原口令不正确被拒绝",
@@ -144,14 +145,14 @@ _CATALOGUE = {
 }
 
 DONE, REFUSED, FAILED = "成功", "拒绝", "失败"
-# The other acts are always done: who may not do them is refused an 访问, and whose form is wrong does nothing.
+# Other acts are always done: who may not do them is refused an 访问, and whose form is wrong does nothing.
 _ENDS = {
     (DONE, REFUSED): (
         *("登录", "改密", "绑定微信", "查看明文", "查找接触者", "新增", "上传附件", "密钥停用"),
     ),
     (DONE, FAILED): (*("下载", "导入", "撤销导入", "试连", "密码自检", "恢复备份", "校验日志"),),
     (DONE, REFUSED, FAILED): ("申请紧急查看", "发送短信"),
-    (REFUSED,): ("核对动态口令", "授权", "访问"),
+    (REFUSED,): ("核对动态口令", "授权", "访问", "登录限流"),
     (FAILED,): ("取数中断", "核对统计数字", "核对每日趋势", "任务失败", "文件校验"),
 }
 _ENDS_OF = {act: ends for ends, acts in _ENDS.items() for act in acts}

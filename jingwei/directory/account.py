@@ -1,9 +1,6 @@
 """The pages of one's own account: sign in and out, password, second factor, the appointment (P-2)."""
 
 import time
-from functools import cache, wraps
-from http import HTTPStatus
-from threading import BoundedSemaphore, Lock
 
 import polars as pl
 import segno
@@ -12,9 +9,7 @@ from django.contrib import auth, messages
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ValidationError
 from django.db.models import OuterRef, Subquery
-from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.template.loader import render_to_string
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
@@ -28,6 +23,7 @@ from jingwei.directory.models import Operator, Organisation, Provider, Registrat
 from jingwei.directory.models.accounts import WARNED_DAYS
 from jingwei.directory.passwords import must_change
 from jingwei.directory.sessions import digest_of
+from jingwei.directory.turns import in_turn
 from jingwei.kit.devices import device_in_words
 from jingwei.kit.phone import clean_phones
 
@@ -147,41 +143,6 @@ class RegistrationForm(forms.ModelForm):
         if values.get("password") and values.get("again") and values["password"] != values["again"]:
             self.add_error("again", "两次输入的口令不一致")
         return values
-
-
-# To check a password takes a tenth of a second of a processor. However many ask for it, one request of a
-# process is at it, some wait, and the pages of those who are in stay quick.
-AT_ONCE = 10
-_work, _room = Lock(), BoundedSemaphore(AT_ONCE)
-
-
-def in_turn(view):
-    """A view whose forms are looked at one by one; who comes when too many wait is sent away at once."""
-
-    @wraps(view)
-    def taking_turns(request, **kwargs):
-        if request.method != "POST":
-            return view(request, **kwargs)
-        if not _room.acquire(blocking=False):
-            return HttpResponse(_crowded(), status=429, headers={"Retry-After": "5"})
-        try:
-            with _work:
-                began = time.perf_counter()
-                response = view(request, **kwargs)
-                if response.status_code == HTTPStatus.OK:
-                    # Refused. The next waits as long as this one took: guesses get half a processor at most.
-                    time.sleep(time.perf_counter() - began)
-                return response
-        finally:
-            _room.release()
-
-    return taking_turns
-
-
-@cache
-def _crowded():
-    advice = "现在登录的人太多，请稍等几秒，返回上一页再提交。"
-    return render_to_string("error.html", {"status": 429, "title": "请稍后再试", "advice": advice})
 
 
 @login_not_required

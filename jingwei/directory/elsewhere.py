@@ -11,9 +11,10 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from jingwei.base.wall import beyond_scope
 from jingwei.directory import bindings, providers, signing_in, wechat
-from jingwei.directory.account import following_of, go_on, in_turn, password_field
+from jingwei.directory.account import following_of, go_on, password_field
 from jingwei.directory.middleware import origin
 from jingwei.directory.models import Provider
+from jingwei.directory.turns import in_turn
 
 UNPROVED = "通过“{}”登录没有成功，请重新登录"
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from jingwei.base.actions import set_parameter
 from jingwei.base.models import LogEntry
 from jingwei.base.parameters import forget
-from jingwei.directory import account, actions, parameters, passwords
+from jingwei.directory import actions, parameters, passwords
 from jingwei.directory.actors import actor_for
 from jingwei.directory.hashers import PBKDF2SM3PasswordHasher
 from jingwei.directory.models import Appointment, Guard, Operator, Organisation, Role, Session, SignIn
@@ -460,22 +460,6 @@ def test_passwords_are_kept_as_pbkdf2_with_sm3(clerk):
     encoded = PBKDF2SM3PasswordHasher().encode("口令", "salt", 10)
     expected = base64.b64encode(hashlib.pbkdf2_hmac("sm3", "口令".encode(), b"salt", 10)).decode()
     assert encoded == f"pbkdf2_sm3$10$salt${expected}"
-
-
-@pytest.mark.req("SEC-2")
-def test_when_too_many_sign_in_at_once_the_rest_are_sent_away_and_nobody_waits_for_a_page(browser, clerk):
-    room = [account._room.acquire(blocking=False) for _ in range(account.AT_ONCE)]
-    try:
-        answer = enter(browser, "village", RIGHT)
-        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "5")
-        assert "请稍等几秒" in answer.content.decode()
-        assert not SignIn.objects.exists() and not Guard.objects.exists()
-        assert browser.get("/sign-in/").status_code == 200
-    finally:
-        for _ in room:
-            account._room.release()
-    enter(browser, "village", RIGHT)
-    assert is_in(browser)
 
 
 @pytest.mark.req("SEC-2")
