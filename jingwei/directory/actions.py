@@ -77,7 +77,7 @@ def save_operator(actor, operator: Operator, *, values, version=None):
     saved = save_record(actor, operator, resource="operators", values=values, version=version)
     if not adding and saved.ends_on > ended:
         _require_renewer(actor, saved)
-    if not adding and saved.external_id not in ("", known_as) and not actor.may("operators.reset"):
+    if saved.external_id not in ("", known_as) and not actor.may("operators.reset"):
         # It stands in for the password: who gives it could sign in as somebody else.
         raise ValidationError({"external_id": "外部编号可用来登录，由安全管理员填写"})
     return saved
@@ -279,9 +279,11 @@ def _decide(actor, registration, state, opinion):
     return locked
 
 
+@rules.logs_refused_grants("registrations")
 @transaction.atomic
 def approve_registration(actor, registration: Registration, *, login=""):
     """Open the account that was asked for. It can do nothing until it is appointed (SEC-5)."""
+    rules.require_reviewer(actor, registration)
     decided = _decide(actor, registration, Registration.APPROVED, "")
     operator = Operator(
         login=login or decided.login,

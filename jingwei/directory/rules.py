@@ -8,8 +8,9 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from jingwei.base import audit
-from jingwei.directory.actors import data_scope_of
-from jingwei.directory.models import Appointment, Operator, Role
+from jingwei.base.wall import beyond_scope
+from jingwei.directory.actors import actor_for, data_scope_of
+from jingwei.directory.models import Appointment, Operator, Registration, Role
 
 SYSTEM, SECURITY, AUDIT = "系统管理员", "安全管理员", "审计管理员"
 
@@ -57,6 +58,7 @@ ORDINARY = {
     "registrations": {"view", "approve", "refuse", "clear"},
 }
 LOOK_UP = {"regions", "organisations", "departments", "posts"}
+APPROVE = "registrations.approve"
 
 
 class NotGrantable(ValidationError):
@@ -137,6 +139,23 @@ def require_second_person(actor, operator: Operator):
     """
     if operator.last_login is None and operator.created_by == actor.operator_id is not None:
         raise NotGrantable("这个账号是您本人新建的，首次启用须由另一位管理员任职授权、重置口令")
+
+
+@beyond_scope()
+def require_reviewer(actor, registration: Registration):
+    """Refuse to approve an application to who could appoint its account, too, while others could approve it.
+
+    Who applies may be anybody, also who approves; an account takes two (SEC-6). At the beginning nobody else
+    is there.
+    """
+    if not actor.may("appointments.add"):
+        return
+    reviewers = Operator.objects.filter(appointments__roles__permissions__contains=[APPROVE]).distinct()
+    held = [(o, a.pk) for o in reviewers.select_related("organisation") for a in o.appointments_in_force]
+    for other in (actor_for(operator, appointment) for operator, appointment in held):
+        in_reach = Registration.objects.visible_to(other, APPROVE).filter(pk=registration.pk)
+        if not other.may("appointments.add") and in_reach.exists():
+            raise NotGrantable(f"您可以任职授权，须由另一人审核，如{other.organisation}的{other.name}")
 
 
 def require_role_grantable(actor, role: Role, before: Role, where_before):

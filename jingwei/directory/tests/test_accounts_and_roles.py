@@ -428,6 +428,9 @@ def test_what_stands_in_for_the_password_is_given_by_who_resets_passwords(distri
     operator = village.operator
     with pytest.raises(ValidationError, match="由安全管理员填写"):
         resource("operators").save(district.actor, operator, values={"external_id": "my-own-name"})
+    new = {"login": "somebody", "name": "某人", "organisation": operator.organisation, "external_id": "mine"}
+    with pytest.raises(ValidationError, match="由安全管理员填写"):
+        resource("operators").save(district.actor, Operator(), values=new)
     operator.refresh_from_db()
     assert operator.external_id == ""
     resource("operators").save(secadmin.actor, operator, values={"external_id": "oa-7"})

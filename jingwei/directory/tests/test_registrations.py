@@ -77,13 +77,13 @@ def test_a_weak_password_is_refused(wish):
     assert "口令中不能含有登录名" in answer.text
 
 
-def test_a_taken_login_name_is_not_told_to_strangers_but_to_the_reviewer(wish, village, secadmin):
+def test_a_taken_login_name_is_not_told_to_strangers_but_to_the_reviewer(wish, village, district):
     answer = Client().post("/register/", wish | {"login": "village"})
     assert "申请已提交" in answer.text
     registration = Registration.objects.get()
     with pytest.raises(ValidationError, match="已被使用"):
-        actions.approve_registration(secadmin.actor, registration)
-    actions.approve_registration(secadmin.actor, registration, login="lin2026")
+        actions.approve_registration(district.actor, registration)
+    actions.approve_registration(district.actor, registration, login="lin2026")
     assert Operator.objects.filter(login_key="lin2026").exists()
 
 
@@ -93,6 +93,17 @@ def test_an_approved_applicant_signs_in_and_can_do_nothing_yet(registration, dis
     operator = signing_in.sign_in("linshen", PASSWORD, **WHERE)
     assert not actor_for(operator).grants
     assert operator.organisation == registration.organisation
+
+
+@pytest.mark.req("SEC-6", "SEC-8")
+def test_who_appoints_approves_no_application_that_another_could(registration, secadmin, district):
+    with pytest.raises(ValidationError, match="须由另一人审核，如.*区级演示账号"):
+        actions.approve_registration(secadmin.actor, registration)
+    assert not Operator.objects.filter(login_key="linshen").exists()
+    assert LogEntry.objects.filter(act="授权", result="拒绝", resource="registrations").count() == 1
+    Operator.objects.filter(pk=district.operator.pk).update(enabled=False)
+    actions.approve_registration(secadmin.actor, registration)
+    assert Operator.objects.filter(login_key="linshen").exists()
 
 
 def test_an_application_is_decided_once(registration, district):
