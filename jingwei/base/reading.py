@@ -12,7 +12,6 @@ import json
 import mmap
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from django.core.exceptions import ValidationError
 from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetTypeEnum, SheetVisibleEnum
 
 from jingwei.base.parameters import Parameter
+from jingwei.kit.limits import limit
 
 ROW = "__row"  # number of the row in the sheet as Excel shows it
 
@@ -62,7 +62,7 @@ _SAMPLE = 5  # rows shown beside the mapping
 _MOST_COLUMNS = 1000
 _MOST_UNPACKED = 4 << 30  # a million full rows are about 1 GB of XML
 _MOST_RATIO = 300  # real workbooks shrink to a tenth, very uniform ones to a fiftieth
-_CPU_SECONDS = 600
+SECONDS = 600  # of the processor
 _MB = 1 << 20
 
 _ZIP = b"PK\x03\x04"
@@ -268,17 +268,10 @@ class _Child:
         return message
 
 
-def limit(memory: int):
-    """Bound what this process may use: `memory` in bytes, and the time of the processor."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
-
-
 def _main():
     """The child: the file is its standard input, what to do its argument."""
     asked = json.loads(sys.argv[1])
-    limit(asked["memory"])
+    limit(asked["memory"], SECONDS)
     out = sys.stdout.buffer
 
     def say(**message):

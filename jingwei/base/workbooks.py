@@ -279,7 +279,7 @@ class _InMemory(ExcelWriter):
 def _main():
     """The process that colours: what to do on its standard input, the workbook by its path."""
     asked = json.load(sys.stdin)
-    reading.limit(asked["memory"])
+    reading.limit(asked["memory"], reading.SECONDS)
     with open(sys.argv[1], "rb") as file:
         book = openpyxl.load_workbook(io.BytesIO(file.read()), data_only=True)
     colour(book[asked["worksheet"]], asked["heading_row"], asked["bad"])

@@ -12,17 +12,23 @@ import unicodedata
 import zipfile
 from dataclasses import dataclass
 from datetime import datetime
+from xml.parsers import expat
 
 from PIL import ExifTags, Image, ImageOps
+
+from jingwei.kit import pdfs
 
 SMALL, LARGE = 320, 1600  # pixels of the longer side of the two reduced pictures
 _QUALITY = 88
 _QUALITY_REDUCED = 80
+_MOST_SCANS = 500  # of a JPEG, each of which goes over all pixels: real ones have ten
 _MOST_ENTRIES = 10_000  # of a document that is a zip
 _MOST_UNPACKED = 512 << 20
-_MOST_TYPES = 1 << 20  # bytes of its table of contents
+_MOST_TABLE = 4 << 20  # bytes of its table of contents, or of one of its tables of links
+_MOST_EMBEDDED = 60 << 20  # bytes of a document within it
 _END = 22  # bytes of the last record of a zip, when no comment follows
 _NAME = 120  # characters
+_DEVICES = re.compile(r"(?i)^(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?=$|\.)")  # which Windows opens as such
 
 # The form in which a picture of each kind is written: Pillow's name, extension, media type. Of one that moves
 # the first picture stays.
@@ -42,7 +48,7 @@ _PROGRAMS = re.compile(
     r"vbaproject|vbadata|activex|macrosheets|\.(?:exe|dll|com|scr|js|jse|vbs|vbe|wsf|hta|bat|cmd|ps1|lnk|jar|ole)$"
     r"|embeddings/.*\.bin$"
 )
-_PROGRAM_TYPES = re.compile(rb"macroenabled|vbaproject|activex|oleobject", re.IGNORECASE)
+_PROGRAM_TYPES = re.compile(r"macroenabled|vbaproject|activex|oleobject", re.IGNORECASE)
 
 WELCOME = "可以上传的是图片（JPG、PNG、WebP、GIF）、PDF、Word（.docx）和 Excel（.xlsx）文件"
 _BEGINNINGS = [  # of what people try
@@ -92,7 +98,7 @@ def judge(data: bytes, *, most_pixels: int, keep_shot: bool = False) -> Content:
         return _office(data)
     picture = _opened(data)
     if picture is not None:
-        return _picture(picture, most_pixels, keep_shot)
+        return _picture(picture, data, most_pixels, keep_shot)
     for beginning, reason in _BEGINNINGS:
         if data.startswith(beginning):
             raise Refused(reason)
@@ -119,16 +125,20 @@ def _opened(data):
         return None
 
 
-def _picture(picture, most_pixels, keep_shot):
+def _picture(picture, data, most_pixels, keep_shot):
     width, height = picture.size
     if width * height > most_pixels:
         raise Refused(
             f"图片有 {width}×{height} 像素，超过上限 {most_pixels / 1_000_000:g} 百万像素；请缩小后再上传"
         )
+    if picture.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > _MOST_SCANS:
+        raise Refused("图片的编码不正常，请重新拍摄或另存后再上传")
     written, extension, media_type = _WRITTEN[picture.format]
     try:
         exif, shot = _shooting(picture) if keep_shot else (b"", "")
         whole = ImageOps.exif_transpose(picture)
+        if whole.mode == "I;16":  # of which Pillow would turn all but the darkest to white
+            whole = whole.point(lambda level: level * (1 / 256))
         clear = whole.mode in ("RGBA", "LA", "PA") or "transparency" in whole.info
         mode = "RGBA" if clear and written != "JPEG" else "RGB"
         whole = whole if whole.mode == mode else whole.convert(mode)  # which would copy it, large as it is
@@ -192,16 +202,25 @@ def _degrees(parts):
 # --- documents --------------------------------------------------------------------------------------------
 
 
+_ANEW = "请打开它，选“打印”并打印为 PDF，再上传"
+_PDF = {
+    pdfs.ACTIVE: f"PDF 里有脚本、嵌入的文件、动态表单或自动执行的动作，不能上传；{_ANEW}",
+    pdfs.LOCKED: "PDF 有密码保护，请去掉密码后再上传",
+    pdfs.DAMAGED: f"PDF 文件不完整、已损坏或不合规范；{_ANEW}",
+    pdfs.TOO_MUCH: f"PDF 展开后太大或太复杂，无法检查，不能上传；{_ANEW}",
+}
+
+
 def _pdf(data):
-    if b"%%EOF" not in data[-2048:]:
-        raise Refused("PDF 文件不完整，请重新生成后再上传")
     # Behind a PDF or inside its first lines another kind of file can stand, for another program to find.
     if zipfile.is_zipfile(io.BytesIO(data)) or re.search(rb"<html|<script|<!doctype", data[:1024].lower()):
         raise Refused("这个 PDF 里夹带了另一种文件，不能上传；请重新生成后再上传")
+    if reason := _PDF.get(pdfs.look(data)):
+        raise Refused(reason)
     return Content(data, "pdf", "application/pdf")
 
 
-def _office(data):
+def _office(data, *, embedded=False):
     damaged = "文件已损坏，请用 Word、Excel 或 WPS 重新保存后再上传"
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -213,13 +232,20 @@ def _office(data):
             if len(kinds) != 1 or "[Content_Types].xml" not in names:
                 raise Refused(f"不能上传压缩包，请逐个上传里面的文件；{WELCOME}")
             if len(entries) > _MOST_ENTRIES or sum(entry.file_size for entry in entries) > _MOST_UNPACKED:
-                raise Refused("文件展开后太大，不像正常的文档，不能上传")
+                raise Refused(_TOO_LARGE)
             if any(name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) for name in names):
                 raise Refused(damaged)
-            with archive.open("[Content_Types].xml") as table:
-                types = table.read(_MOST_TYPES)
-            if any(_PROGRAMS.search(name.lower()) for name in names) or _PROGRAM_TYPES.search(types):
+            types = [of.get("ContentType", "") for of in _table(archive, "[Content_Types].xml")]
+            by_name = any(_PROGRAMS.search(name.lower()) for name in names)
+            if by_name or any(map(_PROGRAM_TYPES.search, types)):
                 raise Refused("文档带有宏或嵌入的程序，不能上传；请另存为不带宏的 .docx 或 .xlsx")
+            for name in names:
+                if "/embeddings/" in name.lower() and not name.endswith("/"):
+                    _embedded(archive, name, embedded)
+                elif name.lower().endswith(".rels") and any(map(_reaches_out, _table(archive, name))):
+                    raise Refused(_REACHES_OUT)
+            if any("/externallinks/" in name.lower() for name in names):
+                raise Refused(_REACHES_OUT)
             # Nothing stands before or behind what the archive tells of itself.
             size, start = struct.unpack("<II", data[-10:-2])
             if min(entry.header_offset for entry in entries) or start + size + _END != len(data):
@@ -234,6 +260,48 @@ def _office(data):
     return Content(data, extension, media_type)
 
 
+_TOO_LARGE = "文件展开后太大，不像正常的文档，不能上传"
+_REACHES_OUT = (
+    "文档会从别处读取内容（外部模板、链接的图片或别的工作簿），不能上传；"
+    "请断开链接（Excel：“数据”“编辑链接”“断开链接”），或打印为 PDF 再上传"
+)
+
+
+def _embedded(archive, name, already):
+    """Refuse what stands in a document, as the numbers of a chart do, unless it could be uploaded itself."""
+    if archive.getinfo(name).file_size > _MOST_EMBEDDED:
+        raise Refused(_TOO_LARGE)
+    try:
+        if already:
+            raise Refused("")
+        _office(archive.read(name), embedded=True)
+    except Refused:
+        raise Refused("文档里嵌有不能上传的文件，请删去嵌入的对象，或打印为 PDF 再上传") from None
+
+
+def _reaches_out(link):
+    """Whether a program that opens the document follows the link by itself, or takes in a foreign text."""
+    kind = link.get("Type", "").rpartition("/")[2]
+    return kind == "aFChunk" or (link.get("TargetMode", "").lower() == "external" and kind != "hyperlink")
+
+
+def _table(archive, name):
+    """The attributes of every element of a part; whatever its encoding, and without a DTD."""
+    found, parser = [], expat.ParserCreate()
+    parser.StartElementHandler = lambda tag, attributes: found.append(attributes)
+    parser.StartDoctypeDeclHandler = _no_dtd
+    with archive.open(name) as part:
+        table = part.read(_MOST_TABLE + 1)
+    if len(table) > _MOST_TABLE:
+        raise Refused(_TOO_LARGE)
+    parser.Parse(table, True)
+    return found
+
+
+def _no_dtd(*declared):
+    raise Refused("文件里有不该有的内容（DTD），不能上传；请用 Word、Excel 或 WPS 重新保存后再上传")
+
+
 # --- names ------------------------------------------------------------------------------------------------
 
 
@@ -242,5 +310,6 @@ def clean_name(name: str, extension: str) -> str:
     stem = re.split(r"[/\\]", name)[-1].rpartition(".")[0] or re.split(r"[/\\]", name)[-1]
     # Cc, Cf: control characters and those that turn the direction of writing; Cs: halves of a character.
     stem = "".join(c for c in stem if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp"))
-    stem = re.sub(r'[<>:"|?*]', "_", stem).strip(" .")[:_NAME]
+    stem = re.sub(r'[<>:"|?*]', "_", stem).strip(" .")[:_NAME].rstrip(" .")
+    stem = re.sub(_DEVICES, r"_\g<0>", stem)
     return f"{stem or '附件'}.{extension}"
