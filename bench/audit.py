@@ -88,12 +88,12 @@ def _side_by_side(ask):
 
 @contextmanager
 def _no_log():
-    kept = audit.record, audit.note_people
-    audit.record, audit.note_people = lambda *args, **said: None, lambda entry, people: None
+    kept = audit.record
+    audit.record = lambda *args, **said: None
     try:
         yield
     finally:
-        audit.record, audit.note_people = kept
+        audit.record = kept
 
 
 def _write(seconds):

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from jingwei.base import chain, codes
 from jingwei.base.access import Actor
-from jingwei.base.crypto import provider
+from jingwei.base.crypto import mac_numbers, provider
 from jingwei.base.events import require_known
 from jingwei.base.fields import Sealed
 from jingwei.base.models import LogEntry, LogPeople
@@ -33,13 +33,26 @@ _INSERT = (
 
 
 def record(
-    actor: Actor, act: str, obj=None, *, resource="", label="", result="成功", reason="", **detail
+    actor: Actor,
+    act: str,
+    obj=None,
+    *,
+    resource="",
+    label="",
+    result="成功",
+    reason="",
+    people: Iterable[int | None] = (),
+    **detail,
 ) -> LogEntry:
     """Write one line: who did `act`, one of the catalogue (`events`), on what.
 
-    `detail` must be JSON and never holds a clear personal value.
+    `detail` must be JSON and never holds a clear personal value. `people` are whom it is about beside its
+    object, for the question who looked (P-3.4): keys of the register, or `marks`.
     """
-    require_known(act)
+    require_known(act, result)
+    keys = np.unique(np.fromiter((key for key in people if key is not None), dtype=np.int64))
+    if len(keys):
+        detail[chain.ABOUT] = chain.digest_of_people(keys)
     entry = LogEntry(
         at=timezone.now(),
         operator=actor.operator_id,
@@ -66,16 +79,21 @@ def record(
         entry.digest = chain.digest_of(row)
         row[chain.SIGNED.index("detail")] = json.dumps(entry.detail)
         cursor.execute(_INSERT, [*row, entry.digest])
+        parts = [keys[start : start + PEOPLE] for start in range(0, len(keys), PEOPLE)]
+        LogPeople.objects.bulk_create(
+            LogPeople(entry=entry.pk, first=part[0], last=part[-1], people=part.tolist()) for part in parts
+        )
     return entry
 
 
-def note_people(entry: LogEntry, people: Iterable[int | None]):
-    """Keep whom of the register an entry is about, by their keys, for the question who looked (P-3.4)."""
-    keys = np.unique(np.fromiter((key for key in people if key is not None), dtype=np.int64))
-    parts = [keys[start : start + PEOPLE] for start in range(0, len(keys), PEOPLE)]
-    LogPeople.objects.bulk_create(
-        LogPeople(entry=entry.pk, first=part[0], last=part[-1], people=part.tolist()) for part in parts
-    )
+def marks(kind: str, texts: Iterable[str]) -> list[int]:
+    """What stands in `people` for whom the register may not know: of each document number or telephone.
+
+    63 bits of a MAC, below zero, where no key is. They tell the number to nobody without the key ring, and
+    go with their row of the log.
+    """
+    told = mac_numbers("log.person", [f"{kind} {text.strip().upper()}".encode() for text in texts], bits=64)
+    return (told | np.int64(-(2**63))).tolist()
 
 
 def id_of(obj) -> str:

@@ -13,18 +13,23 @@ old days.
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
+import numpy as np
 from cryptography.hazmat.primitives import hashes, hmac
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, transaction
+from django.db.models import Count, Min
 from django.utils import timezone
 
 from jingwei.base import wall
-from jingwei.base.models import LogDrop, LogEntry, LogKey, LogSeal
+from jingwei.base.models import LogDrop, LogEntry, LogKey, LogPeople, LogSeal
 from jingwei.base.parameters import Parameter
+from jingwei.kit.sm4siv import Tampered
 
 KEEP = Parameter(
     "log.keep_days",
@@ -35,15 +40,26 @@ KEEP = Parameter(
     low=180,
     high=36_500,
 )
-PARAMETERS = [KEEP]
+LATE = Parameter(
+    "log.late_minutes",
+    "日志封存最长等待",
+    10,
+    "有日志等待封存超过这个时间时告警：后台任务停止，或数据库中有长时间不结束的事务",
+    "分钟",
+    low=2,
+    high=1_440,
+)
+PARAMETERS = [KEEP, LATE]
 
 # What a row's digest is over, in this order.
 SIGNED = (
     *("id", "at", "operator", "actor", "login", "organisation", "region", "address", "device"),
     *("act", "resource", "object_id", "label", "detail", "result", "reason", "request_id"),
 )
+ABOUT = "人员摘要"  # in a row's detail: the digest of whom it is about, who stand in LogPeople
 SIZE = 32  # bytes of a digest
 ROWS = 5_000  # of one seal at most
+DROPPED = 1_500  # seals whose rows go at once, those of a day
 MOST = 100  # breaks that a verification names
 LOCK = 0x6C6F67  # of the sealer
 SETTLE_SECONDS = 10  # that the first seal of an era waits for transactions under way
@@ -52,7 +68,14 @@ _NEVER = bytes(SIZE)  # no row has this digest
 
 @cache
 def _key():
-    return hmac.HMAC(bytes.fromhex(LogKey.objects.get().key.clear()), hashes.SM3())
+    try:
+        key = LogKey.objects.get().key.clear()
+    except (Tampered, LogKey.DoesNotExist, LogKey.MultipleObjectsReturned) as error:
+        raise ImproperlyConfigured(
+            "操作日志的密钥（数据表 base_logkey）被改动或删除，日志不能写入和校验，操作都会被拒绝。"
+            "请查明原因，并从备份恢复这张表。"
+        ) from error
+    return hmac.HMAC(bytes.fromhex(key), hashes.SM3())
 
 
 def _mac(*parts: bytes) -> bytes:
@@ -74,6 +97,13 @@ def digest_of(row: Sequence) -> bytes:
     """The digest of a row of the log, given as its values in the order of SIGNED."""
     number, at, *rest = row
     return _mac(b"row", _canonical([number, _instant(at), *rest]))
+
+
+def digest_of_people(keys) -> str:
+    """The SM3 (GB/T 32905) in hex of whom a row is about, given in order as NumPy integers of 64 bits."""
+    digest = hashes.Hash(hashes.SM3())
+    digest.update(keys.astype("<i8").tobytes())
+    return digest.finalize().hex()
 
 
 def _digest_of_seal(seal, previous: bytes) -> bytes:
@@ -164,6 +194,54 @@ def _seal(rows, last, head) -> int:
     return done
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """Rows of the log that are in no seal yet: how many, the time of the oldest, and what holds them up.
+
+    A row that is changed is found out all the same; one that is removed is not.
+    """
+
+    rows: int
+    since: datetime | None
+    cause: str
+
+    @property
+    def seconds(self) -> float:
+        """How long the oldest has been waiting."""
+        return max((timezone.now() - self.since).total_seconds(), 0) if self.since else 0
+
+    @property
+    def is_late(self) -> bool:
+        """Whether that is longer than it should be."""
+        return self.seconds > 60 * LATE.value()
+
+    def __str__(self):
+        minutes = f"{self.seconds / 60:,.0f} 分钟"
+        return f"{self.rows:,} 条日志等待封存，最早一条已等待 {minutes}。{self.cause}"
+
+
+def waiting() -> Waiting:
+    """What has not been sealed yet."""
+    with wall.beyond_scope(), connection.cursor() as cursor:
+        last = LogSeal.objects.defer("entries", "digests").last()
+        if last and last.era == _ask(cursor, "SELECT system_identifier FROM pg_control_system()"):
+            rows = LogEntry.objects.filter(pk__gt=last.floor, transaction__gte=last.watermark)
+        else:
+            rows = _unsealed()
+        told = rows.order_by().aggregate(rows=Count("pk"), since=Min("at"))
+        return Waiting(**told, cause=_cause(cursor, told["since"]))
+
+
+def _cause(cursor, since):
+    cursor.execute("SELECT who, database, since FROM wall_oldest_transaction()")
+    who, database, begun = cursor.fetchone()
+    # What is older than the row had its number before it; what is younger is no reason to wait.
+    if begun and since and begun <= since:
+        minutes = f"{(timezone.now() - begun).total_seconds() / 60:,.0f} 分钟"
+        return f"数据库“{database}”中进程 {who} 的事务已开始 {minutes}，它结束后才能封存。"
+    return "每分钟封存一次；等待更久时，请检查后台任务进程是否在运行。"
+
+
 # --- verifying --------------------------------------------------------------------------------------------
 
 
@@ -239,7 +317,11 @@ def _verify_rows(seal, verdict):
         row[0]: (row, at_hand)
         for *row, at_hand in LogEntry.objects.filter(pk__in=seal.entries).values_list(*SIGNED, "digest")
     }
-    kept = bytes(seal.digests)
+    kept, about = bytes(seal.digests), defaultdict(list)
+    for number, people in (
+        LogPeople.objects.filter(entry__in=seal.entries).order_by("first").values_list("entry", "people")
+    ):
+        about[number] += people
     for place, number in enumerate(seal.entries):
         expected = kept[place * SIZE : (place + 1) * SIZE]
         if number not in found:
@@ -250,6 +332,9 @@ def _verify_rows(seal, verdict):
         if digest_of(row) != expected or (at_hand is not None and bytes(at_hand) != expected):
             kind, what = ("添加", "不是平台写入的") if expected == _NEVER else ("改动", "被改动")
             verdict.note(kind, f"第 {number} 号日志{what}", entry=number, seal=seal.number)
+        told = row[SIGNED.index("detail")].get(ABOUT)
+        if told and told != digest_of_people(np.array(about[number], dtype=np.int64)):
+            verdict.note("改动", f"第 {number} 号日志所涉及的人员被改动", entry=number, seal=seal.number)
 
 
 def _verify_unsealed(last, verdict):
@@ -266,17 +351,17 @@ def _verify_unsealed(last, verdict):
 # --- keeping ----------------------------------------------------------------------------------------------
 
 
+@transaction.atomic
 def drop_old() -> int:
-    """Delete the rows of seals older than the parameter says; the seals stay. Returns how many rows went."""
+    """Delete the rows of some seals older than the parameter says; the seals stay. How many rows went."""
     before = timezone.now() - timedelta(days=KEEP.value())
     done = 0
     with wall.beyond_scope(), connection.cursor() as cursor:
         last = LogDrop.objects.last()
         old = LogSeal.objects.filter(at__lt=before, number__gt=last.upto if last else 0).order_by("number")
-        for number in old.values_list("number", flat=True):
-            with transaction.atomic():
-                done += _ask(cursor, "SELECT base_drop_log(%s)", [number])
-                drop = LogDrop(upto=number, at=timezone.now())
-                drop.digest = _digest_of_drop(drop)
-                drop.save(force_insert=True)
+        for number in old.values_list("number", flat=True)[:DROPPED]:
+            done += _ask(cursor, "SELECT base_drop_log(%s)", [number])
+            drop = LogDrop(upto=number, at=timezone.now())
+            drop.digest = _digest_of_drop(drop)
+            drop.save(force_insert=True)
     return done

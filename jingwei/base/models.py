@@ -134,9 +134,10 @@ class LogDrop(models.Model):
 
 
 class LogPeople(models.Model):
-    """Whom of the register an entry of the log is about, where its object does not say so (P-3.4).
+    """Whom an entry of the log is about, where its object does not say so (P-3.4): keys, `audit.marks`.
 
-    Only ever inserted: an export of many has several of these, each with some thousand keys in order.
+    Only ever inserted: an export of many has several of these, each with some thousand keys in order. The
+    entry has a digest of them all.
     """
 
     entry = models.BigIntegerField()  # of LogEntry

@@ -237,7 +237,9 @@ class Resource:
     form_fields: dict[str, Callable] = {}
     # Pages that outgrew the declaration: (route below "/<name>/", view of request and resource)
     pages: Sequence[tuple[str, Callable]] = ()
-    people: Sequence[str] = ()  # columns with the keys of the register's people whom a row is about (P-3.4)
+    # Columns with the keys of the register's people whom a row is about (P-3.4); without them it is about
+    # whose number or telephone it has.
+    people: Sequence[str] = ()
     reasoned: bool = False  # an export asks for a reason, masked or not
     sheet: Any = None  # a base.sheets.Sheet class; None: derived from `fields`
     empty: str = "还没有数据。"  # what an empty list says, with what to do next

@@ -76,7 +76,20 @@ BEGIN
     EXECUTE format('ANALYZE %s', name);
 END
 $$;
+-- The oldest transaction of the server that may yet write, in whichever database: the log is sealed behind it.
+-- `who` is the process, or the name of a transaction that is prepared.
+CREATE OR REPLACE FUNCTION wall_oldest_transaction(OUT who text, OUT database text, OUT since timestamptz)
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT running.who, running.database, running.since
+      FROM (SELECT pid::text, datname::text, xact_start, backend_xid FROM pg_stat_activity
+             WHERE backend_xid IS NOT NULL
+             UNION ALL
+            SELECT gid, database::text, prepared, transaction FROM pg_prepared_xacts
+           ) AS running (who, database, since, number)
+     ORDER BY age(running.number) DESC LIMIT 1
+$$;
 GRANT SELECT ON wall_dropped_index, django_migrations TO jingwei_platform;
-REVOKE EXECUTE ON FUNCTION wall_add_month, wall_empty_month, wall_drop_index, wall_make_index, wall_analyze FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION wall_add_month, wall_empty_month, wall_drop_index, wall_make_index, wall_analyze
-    TO jingwei_platform;
+REVOKE EXECUTE ON FUNCTION wall_add_month, wall_empty_month, wall_drop_index, wall_make_index, wall_analyze,
+    wall_oldest_transaction FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION wall_add_month, wall_empty_month, wall_drop_index, wall_make_index, wall_analyze,
+    wall_oldest_transaction TO jingwei_platform;

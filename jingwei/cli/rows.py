@@ -3,15 +3,16 @@
 import csv
 import json
 import sys
+from array import array
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import transaction
 
 from jingwei.base import audit
 from jingwei.cli import selecting
 from jingwei.desk.cells import cells
 from jingwei.desk.columns import text
 from jingwei.desk.exports import check
+from jingwei.desk.looks import telling, told
 
 
 def add_arguments(parser):
@@ -53,13 +54,12 @@ def _allow_clear(selection, reason, limit):
     number = selection.total(bound=None).number
     number = number if limit is None else min(number, limit)
     label = f"{resource.label} {number:,} 行"
-    with transaction.atomic():
-        entry = audit.record(
-            actor, "查看明文", resource=resource.name, label=label, reason=reason, 行数=number
-        )
-        if resource.people:
-            chunks = selection.stored(resource.people, limit=limit)
-            audit.note_people(entry, (key for chunk in chunks for row in chunk for key in row))
+    people, names = array("q"), telling(resource)
+    for rows in selection.stored(names, limit=limit) if names else ():
+        people.extend(told(resource, dict(zip(names, zip(*rows, strict=True), strict=True))))
+    audit.record(
+        actor, "查看明文", people=people, resource=resource.name, label=label, reason=reason, 行数=number
+    )
 
 
 def write(stream, file_format, headings, rows):

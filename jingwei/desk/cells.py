@@ -18,6 +18,7 @@ from jingwei.base.fields import SealedField, show
 from jingwei.base.resource import position
 from jingwei.desk.columns import ListColumn, cell, field_at
 from jingwei.desk.lists import CHUNK, Selection
+from jingwei.desk.looks import telling, told
 
 MOST_KEPT = 100_000  # answers that are kept for further rows
 
@@ -27,7 +28,7 @@ def cells(
 ) -> Iterator[list[Sequence]]:
     """The values of each column for all rows in order, `size` rows at a time, in constant memory.
 
-    `people`, if given, is extended by the keys of whom the rows are about (P-3.4).
+    `people`, if given, is extended by whom the rows are about (P-3.4).
     """
     model = selection.resource.model
     asked: dict[tuple, _Alike] = {}
@@ -38,14 +39,14 @@ def cells(
     names = [column.name for column in columns if column.shown]
     for group in asked.values():
         names += ("pk", *group.inputs) if group.refers else group.inputs
-    about = () if people is None else selection.resource.people
+    about = () if people is None else telling(selection.resource)
     names = list(dict.fromkeys([*names, *about])) or ["pk"]
     start = 0
     with closing(selection.stored(names, size=size, limit=limit)) as chunks:
         for rows in chunks:
             stored = dict(zip(names, zip(*rows, strict=True), strict=True))
-            for name in about:
-                people.extend(key for key in stored[name] if key is not None)
+            if about:
+                people.extend(told(selection.resource, stored))
             found = {}
             for group in asked.values():
                 found |= group.cells(stored, start)

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, replace
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import transaction
 from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -102,16 +101,16 @@ def write(selection, columns, table, *, clear, people, limit=None, report=lambda
     return done
 
 
-@transaction.atomic
 def record(selection, columns, people, *, count, clear, reason, file_format):
     """The line of an export in the operation log, and whom it is about (P-3.4).
 
     What was searched for may be personal and stays out.
     """
     resource = selection.resource
-    entry = audit.record(
+    audit.record(
         selection.actor,
         "导出",
+        people=people,
         resource=resource.name,
         label=f"{resource.label} {count:,} 行",
         reason=reason,
@@ -121,7 +120,6 @@ def record(selection, columns, people, *, count, clear, reason, file_format):
         格式=file_format,
         筛选=[control.label for control in selection.controls if control.is_set],
     )
-    audit.note_people(entry, people)
 
 
 def file_name(resource, file_format) -> str:

@@ -5,6 +5,7 @@ from django.views.decorators.http import require_POST
 
 from jingwei.base import audit
 from jingwei.desk.guard import require, row_or_404
+from jingwei.desk.looks import whom
 
 
 @require_POST
@@ -19,5 +20,6 @@ def print_list(request, resource):
 def print_row(request, resource, pk):
     """Note that the page of a record is printed."""
     require(request, resource, "view")
-    audit.record(request.actor, "打印", row_or_404(request, resource, "view", pk), resource=resource.name)
+    row = row_or_404(request, resource, "view", pk)
+    audit.record(request.actor, "打印", row, resource=resource.name, people=whom(resource, row))
     return HttpResponse(status=204)

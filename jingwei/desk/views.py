@@ -189,16 +189,16 @@ def show_row(request, resource, pk):
     require(request, resource, "view")
     if not resource.has_page:
         raise Http404
-    row = row_or_404(request, resource, "view", pk)
-    note_look(request.actor, resource, row)
-    return record_page(request, resource, row)
+    return record_page(request, resource, row_or_404(request, resource, "view", pk))
 
 
 def record_page(request, resource, row, *, clear=False, template="desk/show.html", **more):
-    """The page of a record, its personal values in clear if the caller has logged that.
+    """The page of a record; its personal values in clear if the caller has logged that.
 
     `template` extends desk/show.html and shows `more` in its blocks.
     """
+    if not clear:
+        note_look(request.actor, resource, row)
     may = permitted(request.actor, resource)
     context = {
         "resource": resource,

@@ -15,7 +15,7 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, ExtractHour, ExtractIsoWeekDay
 from django.utils import timezone
 
-from jingwei.base import audit, wall
+from jingwei.base import audit, chain, wall
 from jingwei.base.models import Alarm, AlarmWatch, LogEntry, LogSeal
 from jingwei.base.parameters import Parameter
 
@@ -31,9 +31,10 @@ CLOSES = Parameter("alarms.closes", "工作时间结束", 20, "在此之后查�
 WEEKEND = Parameter("alarms.weekend", "周末算工作时间", True, "选“否”则周六周日查看、导出明文都产生告警")
 PARAMETERS = [REFUSALS, MINUTES, EXPORTED, OPENS, CLOSES, WEEKEND]
 
+UNSEALED = "日志未封存"
 KINDS = (
-    *("频繁被拒", "登录锁定", "大量导出", "非工作时间看明文"),
-    *("日志被改动", "程序被改动", "核对不一致", "定时任务失败"),
+    *("频繁被拒", "登录限流", "登录锁定", "大量导出", "非工作时间看明文"),
+    *("日志被改动", UNSEALED, "程序被改动", "核对不一致", "定时任务失败"),
 )
 
 
@@ -53,6 +54,7 @@ class Finding:
 def watch() -> int:
     """Look through what was sealed since the last time; returns how many alarms were raised or added to."""
     with wall.beyond_scope():
+        _watch_sealing()
         last = LogSeal.objects.values_list("number", flat=True).last() or 0
         # What was before there were alarms raises none.
         AlarmWatch.objects.get_or_create(pk=1, defaults={"seal": last})
@@ -65,6 +67,14 @@ def watch() -> int:
         seen.seal = last
         seen.save()
     return len(found)
+
+
+def _watch_sealing():
+    """Rows that wait too long for their seal are no row themselves: what holds them up holds up all rules."""
+    waiting, now = chain.waiting(), timezone.now()
+    if waiting.is_late:
+        is_known = Alarm.objects.filter(kind=UNSEALED, handled_at=None).exists()
+        _raise(Finding(UNSEALED, "操作日志", 0 if is_known else 1, waiting.since, now, str(waiting)))
 
 
 def _raise(finding):
@@ -182,6 +192,7 @@ GRAVE = {
     "核对统计数字": ("核对不一致", False),
     "核对每日趋势": ("核对不一致", False),
     "更正日扫码量": ("核对不一致", True),
+    "登录限流": ("登录限流", True),
 }
 
 

@@ -18,8 +18,9 @@ from jingwei.base.resource import Page
 from jingwei.base.tables import Xlsx
 from jingwei.desk import jobs
 from jingwei.desk.forms import ByDocument
+from jingwei.kit.text import mask_number
 from jingwei.oversight import copies, verifying
-from jingwei.oversight.queries import looks_at
+from jingwei.oversight.queries import looks_at, looks_at_number
 from jingwei.people.queries import holder_of
 
 SHOWN = 200
@@ -35,19 +36,23 @@ class PersonForm(ByDocument):
 @require_http_methods(["GET", "POST"])
 def who_looked(request):
     """Every operator that opened, exported or unmasked one person's record (P-3.4)."""
-    form, looks, asked = PersonForm(request.POST or None), None, False
+    form, looks, whom = PersonForm(request.POST or None), None, ""
+    person = None
     if form.is_valid():
-        asked, reason = True, form.cleaned_data["reason"]
+        reason = form.cleaned_data["reason"]
         with wall.beyond_scope():
-            person = holder_of(form.cleaned_data["doc_type"], form.cleaned_data["number"])
-            looks = list(looks_at(person)[: None if "export" in request.POST else SHOWN]) if person else []
+            number = form.cleaned_data["number"]
+            person = holder_of(form.cleaned_data["doc_type"], number)
+            found = looks_at(person) if person else looks_at_number(number)
+            looks = list(found[: None if "export" in request.POST else SHOWN])
+        whom = str(person or f"未登记的 {mask_number(number)}")
         about = {"resource": "people", "reason": reason, "行数": len(looks)}
-        if person and "export" in request.POST:
-            audit.record(request.actor, "导出", person, label=f"谁看过{person}", **about)
+        if "export" in request.POST:
+            audit.record(request.actor, "导出", person, label=f"谁看过{whom}", **about)
             return _workbook(looks)
-        audit.record(request.actor, "查询谁看过", person, label="" if person else "没有登记此人", **about)
-    context = {"form": form, "looks": looks, "asked": asked, "headings": HEADINGS, "shown": SHOWN}
-    context["person"] = person if asked else None
+        audit.record(request.actor, "查询谁看过", person, label=whom, **about)
+    context = {"form": form, "looks": looks, "headings": HEADINGS, "shown": SHOWN}
+    context |= {"whom": whom, "person": person}
     return render(request, "oversight/who_looked.html", context)
 
 
@@ -77,6 +82,7 @@ def show_chain(request):
         copied = (copies.day_of(path) for path in copies.folder().glob("*.jsonl.gz"))
         context = {
             "seal": LogSeal.objects.last(),
+            "waiting": chain.waiting(),
             "running": verifications.filter(state__in=(Job.WAITING, Job.RUNNING)).first(),
             "last": verifications.filter(state__in=(Job.DONE, Job.FAILED)).first(),
             "copies": sorted(copied, reverse=True),

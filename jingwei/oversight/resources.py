@@ -3,6 +3,7 @@
 from django import forms
 from django.db.models import Q
 
+from jingwei.base.chain import ABOUT
 from jingwei.base.models import Alarm, ErrorEntry, LogEntry
 from jingwei.base.resource import (
     Between,
@@ -25,7 +26,7 @@ from jingwei.oversight.queries import LOOKS, looks_at
 
 def _changes(entry):
     """What an entry of the operation log says was changed, in words."""
-    detail = dict(entry.detail)
+    detail = {name: value for name, value in entry.detail.items() if name != ABOUT}
     changed = detail.pop("changes", {})
     words = [f"{heading}：{old or '（空）'} → {new or '（空）'}" for heading, (old, new) in changed.items()]
     return "；".join([*words, *(f"{name}：{value}" for name, value in detail.items())])

@@ -4,7 +4,7 @@ from procrastinate.contrib.django import app
 
 from jingwei.base import chain
 from jingwei.desk.tasks import KINDS, Kind, schedule
-from jingwei.oversight import alarms, erasing, forgetting, rotating, verifying
+from jingwei.oversight import alarms, copies, erasing, forgetting, rotating, verifying
 
 KINDS[rotating.KIND] = Kind(rotating.LABEL, rotating.work)
 KINDS[forgetting.JOB] = Kind("删除个人信息", forgetting.carry_out)
@@ -21,4 +21,5 @@ schedule("drop-log", "清理过期的操作日志", verifying.drop_job, "40 19 *
 def seal_log(timestamp):
     """Seal the rows of the last minute, and raise the alarms they give reason for."""
     chain.seal()
+    copies.note_seals()
     alarms.watch()

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from jingwei.base import replica
+from jingwei.base import chain, replica
 from jingwei.base.wall import beyond_scope
 from jingwei.running import health
 
@@ -48,13 +48,6 @@ LOOKED_UP = [
         ["act", "result"],
         "SELECT act, result, count(*) FROM base_logentry WHERE at > now() - interval '5 minutes'"
         " GROUP BY act, result",
-    ),
-    (
-        "jingwei_log_unsealed_seconds",
-        "How long the oldest line of the operation log has been waiting for the seal of its chain.",
-        [],
-        "SELECT coalesce(extract(epoch FROM now() - min(at)), 0) FROM base_logentry"
-        " WHERE at > (SELECT coalesce(max(at), '-infinity') FROM base_logseal)",
     ),
     (
         "jingwei_alarms_open",
@@ -121,7 +114,18 @@ class State:
             with suppress(OSError):  # the check of that part tells
                 free.add_metric([part], health.free_bytes(folder))
         yield free
+        waiting = chain.waiting()
         for name, said, number in [
+            (
+                "jingwei_log_unsealed_seconds",
+                "How long the oldest line of the operation log has been waiting for the seal of its chain.",
+                waiting.seconds,
+            ),
+            (
+                "jingwei_log_unsealed_rows",
+                "Lines of the operation log that are not sealed yet.",
+                waiting.rows,
+            ),
             ("jingwei_worker_silence_seconds", "Since a worker last showed itself.", health.worker_silence()),
             ("jingwei_replica_lag_seconds", "How far the replica is behind at most.", _lag()),
         ]:

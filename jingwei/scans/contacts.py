@@ -207,7 +207,8 @@ def find_contacts(actor, *, number, since, until, minutes, second_ring, reason) 
             _check(search)
             _search(actor, search)
             found = {"一次接触者": search.first_ring, "二次接触者": search.second_ring_found}
-            audit.record(actor, ACT, search, resource=RESOURCE, reason=search.reason, **asked, **found)
+            about = {"resource": RESOURCE, "people": audit.marks("number", [search.number.clear()])}
+            audit.record(actor, ACT, search, reason=search.reason, **about, **asked, **found)
     except ValidationError as refusal:
         why = "；".join(refusal.messages)
         label = f"{search.number} {since}至{until}"

@@ -1,16 +1,20 @@
 """Whoever changes, removes or slips in a row of the log is found out (P-3.2, SEC-9)."""
 
+import os
 from datetime import timedelta
 
 import psycopg
 import pytest
-from django.db import Error, connection
+from cryptography.hazmat.primitives import hashes, hmac
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error, connection, transaction
 from django.utils import timezone
 
 from jingwei.base import audit, chain
 from jingwei.base.access import platform_actor
 from jingwei.base.models import LogDrop, LogEntry, LogPeople, LogSeal
-from tests.tampering import tamper
+from jingwei.people.samples import person
+from tests.tampering import settle, tamper
 
 ACTOR = platform_actor("测试")
 
@@ -138,7 +142,7 @@ def test_after_a_dump_was_restored_in_another_cluster_the_chain_goes_on(sealed):
 @pytest.mark.parametrize("statement", ["UPDATE {} SET id = 1", "DELETE FROM {}", "TRUNCATE {}"])
 def test_the_database_refuses_to_change_any_part_of_the_chain(sealed, owner, table, statement):
     statement = (statement.replace("id", "number") if table == "base_logseal" else statement).format(table)
-    audit.note_people(LogEntry.objects.get(pk=sealed[0]), [1])
+    audit.record(ACTOR, "导出", people=[1])
     LogDrop.objects.create(upto=0, at=timezone.now(), digest=b"")
     with pytest.raises(psycopg.Error, match="append-only"):
         owner.execute(statement)
@@ -146,17 +150,109 @@ def test_the_database_refuses_to_change_any_part_of_the_chain(sealed, owner, tab
         cursor.execute(statement)
 
 
+@pytest.mark.req("SEC-9", "P-3.4")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE base_logpeople SET people = '{1,4}'",
+        "DELETE FROM base_logpeople",
+        "INSERT INTO base_logpeople (entry, first, last, people)"
+        " SELECT entry, 9, 9, '{9}' FROM base_logpeople",
+    ],
+)
+def test_whom_a_row_is_about_cannot_be_changed_either(sealed, statement):
+    about = audit.record(ACTOR, "导出", people=[1, 2, None]).pk
+    chain.seal()
+    assert found() == []
+    tamper(statement)
+    assert found() == [("改动", about)]
+
+
+@pytest.mark.req("SEC-9", "P-3.2")
+def test_rows_and_seals_that_change_places_are_named(sealed):
+    first, second, _ = sealed
+
+    def swap():
+        for number, becomes in ((first, -1), (second, first), (-1, second)):
+            tamper("UPDATE base_logentry SET id = %s WHERE id = %s", becomes, number)
+
+    swap()
+    assert found() == [("改动", first), ("改动", second)]
+    swap()
+    assert found() == []
+    write("四")
+    chain.seal()
+    last = LogSeal.objects.last().number
+    tamper(
+        "UPDATE base_logseal a SET entries = b.entries, digests = b.digests, digest = b.digest"
+        " FROM base_logseal b WHERE a.number + b.number = %s AND a.number >= %s",
+        *(2 * last - 1, last - 1),
+    )
+    assert {broken.seal for broken in chain.verify().breaks if broken.kind == "封存"} >= {last - 1, last}
+
+
+@pytest.mark.req("SEC-9")
+def test_who_has_the_database_and_not_the_keys_cannot_sign_what_they_rewrote(sealed, monkeypatch):
+    key = chain._key
+    monkeypatch.setattr(chain, "_key", lambda: hmac.HMAC(bytes(32), hashes.SM3()))
+    rewrite(timezone.now())
+    monkeypatch.setattr(chain, "_key", key)
+    assert chain.verify().in_all >= len(sealed) + 1, "every row, and the seals"
+
+
+@pytest.mark.req("SEC-9")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE base_logkey SET key = set_byte(key, 20, 255 - get_byte(key, 20))",
+        "UPDATE base_logkey SET key = (SELECT number FROM people_person LIMIT 1)",
+        "DELETE FROM base_logkey",
+    ],
+)
+def test_a_key_of_the_log_that_was_exchanged_is_told_and_nothing_is_written_under_another(sealed, statement):
+    person()
+    transaction.commit()
+    tamper(statement)
+    chain._key.cache_clear()
+    try:
+        with pytest.raises(ImproperlyConfigured, match="base_logkey"):
+            chain.verify()
+        with pytest.raises(ImproperlyConfigured, match="base_logkey"):
+            write("四")
+    finally:
+        chain._key.cache_clear()
+
+
+@pytest.mark.req("SEC-9")
+def test_what_waits_for_its_seal_is_told_with_the_transaction_that_it_waits_for(sealed, owner):
+    assert (chain.waiting().rows, chain.waiting().seconds) == (0, 0)
+    with psycopg.connect(os.environ["JINGWEI_OWNER_URL"]) as other:
+        [process] = other.execute("SELECT pg_backend_pid(), pg_current_xact_id()").fetchone()[:1]
+        write("后写先到")
+        settle()  # what tests beside this one write in the same cluster may be older
+        settling = chain.waiting()
+        assert settling.rows == 1 and 0 <= settling.seconds < 60 and not settling.is_late
+        database = connection.settings_dict["NAME"]
+        assert f"数据库“{database}”中进程 {process} 的事务已开始" in settling.cause
+        other.rollback()
+    assert chain.seal() == 1 and chain.waiting().rows == 0
+    write("没有人封存")
+    assert "后台任务进程" in chain.waiting().cause
+
+
 @pytest.mark.req("SEC-9")
 def test_old_rows_go_and_the_rest_still_verifies(sealed):
     assert chain.drop_old() == 0
     with connection.cursor() as cursor, pytest.raises(Error, match="append-only"):
         cursor.execute("SELECT base_drop_log(%s)", [LogSeal.objects.last().number])
-    audit.note_people(LogEntry.objects.get(pk=sealed[0]), [1])
+    about = audit.record(ACTOR, "导出", people=[1])
+    chain.seal()
     rewrite(timezone.now() - timedelta(days=4 * 365))
     [kept] = write("今天")
     chain.seal()
     assert chain.drop_old() >= len(sealed)
-    assert not LogEntry.objects.filter(pk__in=sealed).exists() and LogEntry.objects.filter(pk=kept).exists()
+    assert not LogEntry.objects.filter(pk__in=[*sealed, about.pk]).exists()
+    assert LogEntry.objects.filter(pk=kept).exists()
     assert not LogPeople.objects.exists()
     verdict = chain.verify()
     assert verdict.sound and verdict.dropped >= len(sealed)

@@ -59,7 +59,7 @@ def test_a_burst_of_refusals_raises_one_alarm_for_the_account_and_one_for_the_ad
 @pytest.mark.req("SEC-19")
 def test_as_many_refusals_in_a_long_time_are_no_burst(log):
     log("访问", 40, every=timedelta(minutes=2), result="拒绝")
-    log("访问", 40, at=NOON + timedelta(hours=4))
+    log("查看", 40, at=NOON + timedelta(hours=4))
     assert raised() == []
 
 
@@ -73,7 +73,9 @@ def test_lockouts_failures_and_differences_raise_alarms_once_each(log):
     log("核对统计数字", actor=NIGHT, result="失败", reason="3 处不一致")
     log("核对统计数字", actor=NIGHT, at=NOON + timedelta(days=1), result="失败", reason="4 处不一致")
     log("更正日扫码量", actor=NIGHT, count=3)
+    log("登录限流", 2, label="192.0.2.7", result="拒绝", reason="登录、申请账号的人太多，没有受理", 次数=9)
     assert set(raised()) == {
+        ("登录限流", "登录限流", 2),
         ("核对不一致", "更正日扫码量", 1),
         ("核对不一致", "核对统计数字", 2),
         ("登录锁定", "登录名 village", 2),
