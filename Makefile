@@ -16,7 +16,7 @@ help:  ## this list
 run: $(RUNTIME)  ## start everything and keep it running (PORT=8000, JINGWEI_HOME=./var, DEMO=0: no people)
 	@exec .venv/bin/jingwei up
 
-test: $(DEV)  ## run the tests (ARGS="-k name" chooses)
+test: $(DEV) .venv/audit/.done  ## run the tests (ARGS="-k name" chooses)
 	@command -v chromium >/dev/null || tools/install.sh chromium
 	@command -v mariadbd >/dev/null || tools/install.sh mariadb-server
 	@command -v nginx >/dev/null || tools/install.sh nginx-light
@@ -38,7 +38,7 @@ trace:  ## list the requirements with and without a test (ARGS=CL-2.1: every tes
 security:  ## fill docs/security.md: each statement with its tests and its place in the code
 	@$(PYTHON) tools/security.py
 
-audit: $(DEV) .venv/audit/.done  ## let tools from outside look for weaknesses (ARGS=packages, code or site: one)
+audit: $(DEV) .venv/audit/.done  ## let tools from outside look for weaknesses (ARGS=packages, code or site; ADVISORIES=all.zip)
 	@.venv/bin/python tools/audit.py $(ARGS)
 
 bench: $(DEV)  ## measure the performance figures of the spec, each beside its reference
