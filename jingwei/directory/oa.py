@@ -7,7 +7,6 @@ Requests are signed with HMAC-SM3 (jingwei.kit.signing). A redirection is not fo
 long or too slow is refused as a whole, a row that makes no sense is refused alone.
 """
 
-import ipaddress
 import json
 import re
 import secrets
@@ -24,6 +23,7 @@ from urllib.parse import urlencode, urlsplit
 from django.core.exceptions import ValidationError
 
 from jingwei.kit import signing
+from jingwei.kit.networks import is_confidential
 
 PAGE_SIZE = 500
 MOST_PAGES = 1000
@@ -87,15 +87,8 @@ def check_address(address: str):
         raise ValidationError("请填写完整的接口地址，如 https://oa.example.gov.cn/api")
     if parts.username or parts.query or parts.fragment or not address.isascii() or " " in address:
         raise ValidationError("接口地址只写到路径为止，不含账号、问号、井号和中文")
-    if parts.scheme == "http" and not _is_inside(host):
+    if not is_confidential(address):
         raise ValidationError("人员信息不能明文经过外部网络：请用 https 地址，或内网 IP 的 http 地址")
-
-
-def _is_inside(host):
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return host == "localhost"
 
 
 class Oa:

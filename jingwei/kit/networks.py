@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address, ip_network
+from urllib.parse import urlsplit
 
 
 def clean_network(text: str) -> str:
@@ -30,3 +31,17 @@ def is_inside(address: str, networks: Iterable[str]) -> bool:
     if isinstance(found, IPv6Address) and found.ipv4_mapped:
         found = found.ipv4_mapped
     return any(found in ip_network(network) for network in networks)
+
+
+def is_confidential(address: str) -> bool:
+    """Whether nobody outside reads what goes to a web address: https, or http to an IP of the own network."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    if parts.scheme != "http":
+        return parts.scheme == "https"
+    try:
+        return ip_address(parts.hostname).is_private
+    except ValueError:
+        return parts.hostname == "localhost"

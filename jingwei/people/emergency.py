@@ -128,7 +128,7 @@ def justify(actor, access: EmergencyAccess, *, opinion=""):
 
 
 def object_to(actor, access: EmergencyAccess, *, opinion):
-    """Find, in the weekly review, that there was no reason for it."""
+    """Find, in the weekly review, that there was no reason for it; what is still open ends."""
     _review(actor, access, EmergencyAccess.UNJUSTIFIED, opinion)
 
 
@@ -141,5 +141,7 @@ def _review(actor, access, verdict, opinion):
         raise ValidationError(f"{access.reviewed_by}已复核为“{access.verdict}”")
     access.verdict, access.opinion = verdict, opinion
     access.reviewed_by, access.reviewed_at = actor.name, timezone.now()
-    access.save(update_fields=["verdict", "opinion", "reviewed_by", "reviewed_at"])
+    if verdict == EmergencyAccess.UNJUSTIFIED and access.is_open:
+        access.until = access.reviewed_at
+    access.save(update_fields=["verdict", "opinion", "reviewed_by", "reviewed_at", "until"])
     audit.record(actor, "复核紧急查看", access, resource="emergency-reviews", reason=opinion, 结论=verdict)

@@ -12,6 +12,7 @@ from jingwei.base.fields import SealedField
 from jingwei.base.models import Record
 from jingwei.directory.models.accounts import Operator
 from jingwei.kit.devices import device_in_words
+from jingwei.kit.networks import is_confidential
 
 
 class SecondFactor(models.Model):
@@ -61,6 +62,10 @@ class Provider(Record):
     def clean(self):
         if self.kind == self.OPENID and not self.issuer:
             raise ValidationError({"issuer": "请填写签发者地址"})
+        for name in ("issuer", "page"):
+            if (address := getattr(self, name)) and not is_confidential(address):
+                refusal = "登录不能明文经过外部网络：请用 https 地址，或内网 IP 的 http 地址"
+                raise ValidationError({name: refusal})
 
 
 class Binding(models.Model):

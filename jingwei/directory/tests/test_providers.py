@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from urllib.request import HTTPRedirectHandler, build_opener
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.test import Client
 from joserfc import jwt
 from joserfc.jwk import RSAKey
@@ -292,6 +293,16 @@ def test_without_the_other_system_one_is_told_and_uses_the_password(provider, st
         Provider.objects.update(issuer="http://127.0.0.1:9")
     answer = Client().get(f"/sign-in/with/{provider.pk or 1}/")
     assert answer.status_code == (302 if gone == "silent" else 404)
+
+
+@pytest.mark.req("SEC-11")
+@pytest.mark.parametrize("address", ["http://sso.example.gov.cn", "http://203.0.114.9/x", "http://[x"])
+def test_nobody_is_vouched_for_in_clear_over_a_foreign_network(provider, address):
+    for name in ("issuer", "page"):
+        given = {"issuer": "https://sso.example.cn", name: address}
+        with pytest.raises(ValidationError) as refused:
+            Provider(name="另一认证", client="x", **given).full_clean()
+        assert "请用 https 地址" in str(refused.value.message_dict[name])
 
 
 @pytest.mark.req("P-1.8", "P-4.1")

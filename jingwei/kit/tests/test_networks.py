@@ -2,7 +2,7 @@
 
 import pytest
 
-from jingwei.kit.networks import clean_network, is_inside
+from jingwei.kit.networks import clean_network, is_confidential, is_inside
 
 pytestmark = pytest.mark.req("SEC-19")
 
@@ -47,3 +47,23 @@ def test_an_address_lies_in_a_network_or_not(address, inside):
 
 def test_nothing_lies_in_no_network():
     assert not is_inside("10.1.2.3", [])
+
+
+@pytest.mark.req("SEC-11")
+@pytest.mark.parametrize(
+    ("address", "confidential"),
+    [
+        ("https://sso.example.gov.cn/x", True),
+        ("http://10.1.2.3:8080/x", True),
+        ("http://localhost/", True),
+        ("http://[::1]/", True),
+        ("http://sso.example.gov.cn/x", False),
+        ("http://203.0.114.9/", False),
+        ("http:///x", False),
+        ("http://[x", False),
+        ("ftp://10.1.2.3/", False),
+        ("", False),
+    ],
+)
+def test_what_goes_in_clear_stays_in_the_own_network(address, confidential):
+    assert is_confidential(address) == confidential

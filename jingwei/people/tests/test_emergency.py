@@ -194,6 +194,7 @@ def test_the_security_administrator_reviews_within_a_week_and_learns_no_name(eme
     access.refresh_from_db()
     assert (access.verdict, access.reviewed_by) == ("不当", secadmin.operator.name)
     assert logged(act="复核紧急查看", reason="与 120 出车单不符").count() == 1
+    assert not access.is_open, "what was found to be without reason goes on no longer"
     again = secadmin.client.post("/emergency-reviews/do/justify/", asked)
     assert "现在不能复核" in text_of(again)
     assert "紧急查看" not in text_of(secadmin.client.get("/")).partition("安全与审计")[0]
