@@ -67,6 +67,23 @@ def reseal(column: Column, stored: Sequence[bytes | None]) -> list[bytes | None]
     return list(stored) if len(crypto.key_ids) == 1 else seal(column, crypto.decrypt(column, stored))
 
 
+def reseal_rows(model: type[models.Model], rows: list[dict]) -> list[dict]:
+    """Rows of a table as PostgreSQL's to_jsonb told them earlier, sealed as the columns store them now.
+
+    Call it in the transaction that puts them back: no rotation goes on behind it until that ends.
+    """
+    for field in personal_fields(model):
+        stored = [row.get(field.column) for row in rows]
+        blobs = reseal(
+            field.sealing, [value and bytes.fromhex(value.removeprefix("\\x")) for value in stored]
+        )
+        rows = [
+            row | {field.column: f"\\x{blob.hex()}"} if blob else row
+            for row, blob in zip(rows, blobs, strict=True)
+        ]
+    return rows
+
+
 def _moved(column):
     """Key and last value, without its head, up to which the column was moved from it; None if no rotation."""
     with connection.cursor() as cursor:

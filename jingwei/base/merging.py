@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from jingwei.base.copying import as_text, copy_into, copy_text
 from jingwei.base.crypto import provider
-from jingwei.base.fields import SealedField, seal
+from jingwei.base.fields import SealedField, personal_fields, reseal_rows, seal
 from jingwei.base.models import Load, LoadRow
 from jingwei.base.reading import ROW
 from jingwei.base.sheets import MESSAGES, Sheet, stored_value
@@ -505,6 +505,7 @@ def undo(actor, table: Table, record: Load, ids) -> dict[str, int]:
             moves = cursor.fetchall()
         parents = _parents_of(table, [*added, *changed])
         sheet.on_remove(added)
+        _reseal(sheet.model, ids)
         assigned = ", ".join(f"{quote(f.column)} = old.{quote(f.column)}" for f in columns)
         with pghistory.context(name=actor.name, act="撤销导入"):
             cursor.execute(
@@ -525,6 +526,16 @@ def undo(actor, table: Table, record: Load, ids) -> dict[str, int]:
     if moves:
         sheet.on_change(actor, moves, f"撤销导入：{record.file_name}"[:200])
     return {"deleted": len(added), "restored": len(changed), "left": len(left)}
+
+
+def _reseal(model, ids):
+    """Have what these rows of a load were before sealed as it is stored now, while keys rotate."""
+    if len(provider().key_ids) == 1 or not personal_fields(model):
+        return
+    kept = list(LoadRow.objects.filter(pk__in=ids, before__isnull=False))
+    for row, before in zip(kept, reseal_rows(model, [row.before for row in kept]), strict=True):
+        row.before = before
+    LoadRow.objects.bulk_update(kept, ["before"])
 
 
 def _parents_of(table, ids):

@@ -40,6 +40,7 @@ FEW, MANY = 200, 5_000  # values in a transaction: to begin with, and at most
 ROWS = 1_000  # of a table in one transaction
 SECONDS = 0.2  # that a transaction of values may take: so long may somebody wait who saves
 PATIENCE = "500ms"  # for locks; then it gives way, before the database thinks of a deadlock
+MINUTES = 10  # that a rotation waits at its end for who began before it
 _TRIES = 5  # rounds over all tables until nothing is left of the old key
 
 Report = Callable[[int], None]  # values moved so far
@@ -136,6 +137,7 @@ def rotate(actor, elsewhere: Callable[[str], int], report: Report = lambda moved
     """
     with alone(), beyond_scope():
         rotation = _begun(actor)
+        earlier = _transactions()
         for _ in range(_TRIES):
             before = rotation.moved
             for name, joined in _joined().items():
@@ -143,13 +145,35 @@ def rotate(actor, elsewhere: Callable[[str], int], report: Report = lambda moved
             _move_rows(rotation, report)
             _move_documents(rotation, report)
             _count(rotation, elsewhere(rotation.old_key), report)
-            # A round that found nothing: what others had sealed before it began is stored by now.
-            if rotation.moved == before:
+            if rotation.moved == before and not earlier:
                 break
+            # What others had sealed before the new key was there is stored when their transactions are over.
+            earlier = _left_of(earlier)
+        if earlier:
+            raise ValidationError("有导入或导出一直没有结束，请等它结束后再运行一次密钥轮换。")
         if left := usage(rotation.old_key):
             raise ValidationError(f"还有数据没有转换（{'、'.join(left)}），请再运行一次密钥轮换。")
         _end_of(actor, rotation)
         return rotation
+
+
+def _transactions() -> set[str]:
+    """The transactions that the application has open at this moment, but our own."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT virtualtransaction FROM pg_locks JOIN pg_stat_activity USING (pid)"
+            " WHERE locktype = 'virtualxid' AND granted AND usename = session_user"
+            " AND datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return {each for (each,) in cursor.fetchall()}
+
+
+def _left_of(earlier):
+    """Wait until these transactions are over; those that are not after all patience."""
+    until = time.monotonic() + MINUTES * 60
+    while (earlier := earlier & _transactions()) and time.monotonic() < until:
+        time.sleep(SECONDS)
+    return earlier
 
 
 def _begun(actor):

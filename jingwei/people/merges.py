@@ -26,7 +26,7 @@ from django.db import IntegrityError, connection, models, transaction
 from django.utils import timezone
 
 from jingwei.base import audit
-from jingwei.base.fields import SealedField
+from jingwei.base.fields import SealedField, reseal_rows
 from jingwei.base.saving import StaleRecord
 from jingwei.base.sheets import clear_value, stored_value
 from jingwei.people.actions import note_transfers, roll_up_doses, start_roll_up_of_samples
@@ -363,8 +363,12 @@ def _row(obj) -> dict:
         return json.loads(cursor.fetchone()[0])
 
 
+MODELS = {model._meta.db_table: model for model in (Person, *GIVE_WAY)}
+
+
 def _insert(table, row):
-    """Put a row back as `_row` told it."""
+    """Put a row back as `_row` told it; its sealed values as they are stored now, also while keys rotate."""
+    [row] = reseal_rows(MODELS[table], [row])
     table = connection.ops.quote_name(table)
     insert = f"INSERT INTO {table} SELECT * FROM jsonb_populate_record(NULL::{table}, %s)"  # noqa: S608
     with connection.cursor() as cursor:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from argparse import Namespace
 from contextlib import suppress
@@ -19,7 +20,7 @@ from django.db import IntegrityError, connection, models, transaction
 from django.utils import timezone
 
 from jingwei import embedded
-from jingwei.base import rotation
+from jingwei.base import loading, rotation
 from jingwei.base.access import platform_actor
 from jingwei.base.crypto import provider
 from jingwei.base.fields import personal_fields, seal
@@ -28,8 +29,9 @@ from jingwei.cli import rotate_keys
 from jingwei.desk import addresses, files
 from jingwei.oversight import rotating
 from jingwei.people import merges
-from jingwei.people.models import Merge, Person
+from jingwei.people.models import DuplicatePair, Merge, Person
 from jingwei.people.samples import number, person
+from jingwei.people.sheets import RosterSheet
 from jingwei.scans.actions import COLUMNS, sealed, store_sealed
 from jingwei.scans.models import Scan
 from jingwei.testing.models import Sample
@@ -239,6 +241,59 @@ def test_at_every_step_of_a_rotation_a_number_is_one_number(monkeypatch):
     assert store_sealed(ACTOR, sealed(scans), timezone.now()) == 0
     stranger.refresh_from_db()
     assert stranger.number.blob()[1] == 2
+
+
+@pytest.mark.req("P-4.4", "P-5.3", "P-5.7")
+@pytest.mark.django_db
+def test_what_an_undoing_brings_back_in_the_middle_is_sealed_as_everything_is(village, monkeypatch, tmp_path):
+    people = [person() for _ in range(6)]
+    sheet, path = RosterSheet(), tmp_path / "名单.csv"
+    numbers = [one.number.clear() for one in people]
+    path.write_text(
+        "\n".join(["村/社区,姓名,证件号,居住地", *(f"上埔社区,林样例,{n},新居9号" for n in numbers)])
+    )
+    load = loading.load(village.actor, sheet, path)
+    one, twin = person(name="双"), person(name="双")
+    first, second = sorted([one.pk, twin.pk])
+    pair = DuplicatePair.objects.create(first_id=first, second_id=second, score=90, reasons="姓名相同")
+    merged = merges.merge(ACTOR, pair, keep=one.pk, taken=())
+    begin(monkeypatch, 4)
+    monkeypatch.undo()
+    keys = {bytes(number)[1] for (number,) in rows_of("SELECT number FROM people_person")}
+    assert keys == {1, 2}  # in the middle
+
+    assert loading.undo(village.actor, sheet, load)["restored"] == len(people)
+    merges.undo(ACTOR, merged)
+    sealing = Person._meta.get_field("number").sealing
+    for each in [*people, one, twin]:
+        [now] = seal(sealing, [each.number.clear()])
+        assert rows_of("SELECT number FROM people_person WHERE id = %s", each.pk) == [(now,)]
+    assert "新居9号" not in [each.address and each.address.clear() for each in Person.objects.all()]
+    rotating.rotate(ACTOR)
+    assert rotation.usage(OLD) == {}
+
+
+@pytest.mark.req("P-4.4")
+@pytest.mark.django_db(transaction=True)
+def test_what_was_sealed_before_a_rotation_and_is_stored_at_its_end_comes_along(monkeypatch):
+    stored, over = threading.Event(), threading.Event()
+
+    def register():
+        with transaction.atomic():
+            person(name="慢")
+            stored.set()
+            over.wait(60)
+        connection.close()
+
+    slow = threading.Thread(target=register)
+    slow.start()
+    assert stored.wait(60)
+    pauses = []
+    # All is moved, and one transaction is open that began before: only now it ends.
+    monkeypatch.setattr(rotation.time, "sleep", lambda seconds: pauses.append(over.set()) or slow.join(60))
+    rotating.rotate(ACTOR)
+    assert pauses and rotation.usage(OLD) == {}
+    assert {bytes(number)[1] for (number,) in rows_of("SELECT number FROM people_person")} == {2}
 
 
 @pytest.mark.req("P-4.4")
