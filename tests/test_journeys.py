@@ -3,10 +3,12 @@
 import re
 
 import openpyxl
+import psycopg
 import pytest
 from django.conf import settings
 from playwright.sync_api import expect
 
+from jingwei import embedded
 from jingwei.directory.setup import PERSONAS
 from jingwei.people.samples import number
 from tests.browser import Window, chromium
@@ -285,3 +287,14 @@ def test_every_page_of_a_persona_fits_and_asks_nobody_else(open_window, seen, lo
             if kind and kind not in seen:
                 seen.add(kind)
                 waiting.append(link)
+
+
+@pytest.mark.req("P-10.4", "P-10.1")
+def test_the_demonstration_shows_venues_with_scans_and_alerts(instance):
+    with psycopg.connect(embedded.url(instance.home / "pg", user="postgres")) as database:
+        counts = [
+            database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in ("places_venue", "scans_scan", "scans_alert")
+        ]
+    assert counts[0] == 50  # one for a hundred people
+    assert counts[1] > 1_000 and counts[2] > 0

@@ -31,7 +31,6 @@ def main():
         take(desk, "person", desk.first_row())
         take(desk, "statistics", "/population/")
         take_import(desk)
-        instance.run("demo-venues")
         supervision = Window(browser, instance)
         supervision.sign_in("venueops")
         take_map(supervision)

@@ -4,7 +4,7 @@ Everything started here ends with it: in order on Ctrl-C or SIGTERM, by the kern
 part that dies is started again.
 
 Environment, beside that of the settings and of `jingwei web`:
-    DEMO          0: region tree, roles and demonstration logins, but no people
+    DEMO          0: region tree, roles and demonstration logins, but no people and no venues
 """
 
 import contextlib
@@ -29,17 +29,21 @@ from jingwei import embedded
 from jingwei.base import wall
 from jingwei.cli import migrate, web, worker
 from jingwei.cli.demo import ensure_base, ensure_demo
+from jingwei.cli.demo_venues import MOST, ensure_venues
 from jingwei.directory.setup import is_for_real
 from jingwei.running import machines
 
 START_SECONDS = 60  # for the web to answer
+PEOPLE_OF_A_VENUE = 100  # of the demonstration
 RETRY_SECONDS = 5  # until a database that does not start is tried again
 MARK = "JINGWEI_PART_OF"  # environment variable by which the parts of an instance are known
 
 
 def add_arguments(parser):
     web.add_arguments(parser)
-    parser.add_argument("--people", type=int, default=20_000, help="演示人口数（DEMO=0：没有演示人口）")
+    parser.add_argument(
+        "--people", type=int, default=20_000, help="演示人口数，每百人一个公共场所（DEMO=0：都没有）"
+    )
 
 
 def run(options):
@@ -120,6 +124,7 @@ def _prepare_data(options):
             ensure_base()
         else:
             ensure_demo(people=options.people)
+            ensure_venues(min(options.people // PEOPLE_OF_A_VENUE, MOST))
     connection.close()
 
 
