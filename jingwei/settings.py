@@ -326,5 +326,6 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": [], "level": "INFO"},
         "procrastinate": {"level": "WARNING"},  # it would tell of each look for stalled jobs
+        "pikepdf": {"level": "WARNING"},  # it would greet whoever runs a command
     },
 }
