@@ -336,6 +336,7 @@ def second_factor(request):
     context = {"form": form, "codes": codes, "factor": getattr(operator, "factor", None)}
     context["required"] = factors.is_required(operator)
     if context["factor"] and not operator.second_factor_since:
+        form.fields["code"].label = factors.CODE  # there are no recovery codes yet
         secret, address = context["factor"].secret.clear(), factors.address_of(context["factor"])
         context["secret"] = " ".join(secret[start : start + 4] for start in range(0, len(secret), 4))
         context["picture"] = segno.make_qr(address).svg_data_uri(scale=5, light="#fff")

@@ -18,6 +18,7 @@ from django.utils.functional import cached_property
 from jingwei.base.access import Rows, Scope
 from jingwei.base.fields import SealedField
 from jingwei.base.models import Record
+from jingwei.base.wall import beyond_scope
 from jingwei.directory import parameters
 from jingwei.directory.models.organisation import Organisation, Post, Region, one_per_external_id
 from jingwei.kit.networks import clean_network
@@ -167,6 +168,7 @@ class Operator(AbstractBaseUser, Record):
         return self.enabled and self.organisation.enabled and self.days_left >= 0
 
     @cached_property
+    @beyond_scope()  # they are the same whoever asks: rights, sessions and what is required follow from them
     def appointments_in_force(self) -> list["Appointment"]:
         """The appointments that hold today, the oldest first, in one query with all that rights follow from.
 

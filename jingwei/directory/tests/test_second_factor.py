@@ -188,6 +188,18 @@ def test_a_role_that_requires_it_opens_nothing_but_the_page_that_sets_it_up(brow
     assert browser.get("/people/").status_code == 200
 
 
+@pytest.mark.req("SEC-3", "SEC-4")
+def test_who_reaches_no_organisation_is_told_that_it_is_required_and_stays_in(emergency, clock):
+    """Rights over the own rows alone do not show the own appointment; requirement and session hang on it."""
+    required(emergency.operator)
+    browser = emergency.browser()
+    assert "您的角色要求" in browser.get("/second-factor/").content.decode()
+    browser.post("/second-factor/", {"do": "set-up"})
+    device = pyotp.TOTP(SecondFactor.objects.get().secret.clear())
+    browser.post("/second-factor/", {"do": "confirm", "code": device.at(clock.now)})
+    assert browser.get("/emergency/").status_code == 200
+
+
 @pytest.mark.req("SEC-4")
 def test_a_session_that_is_open_when_a_role_begins_to_require_it_is_held_up_too(village, clerk):
     browser = village.browser()
