@@ -76,7 +76,7 @@ class Kept:
     condition: Q = field(default_factory=Q)
     erase: Callable[[QuerySet], Gone] = delete_rows
     whole: bool = True  # every row of the table goes by this rule, in the end
-    # For rows that go by whole days or months: erases some from before a time, None when there are none left.
+    # For events, which go by the million: erases some from before a time, None when there are none left.
     erase_before: Callable[[datetime], Gone | None] | None = None
 
     def limit(self, now: datetime) -> datetime:

@@ -5,13 +5,16 @@ What stands in the statements is ours; every value is a parameter.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import polars as pl
 from django.db import connection, transaction
 
 from jingwei.base.copying import copy_into
+from jingwei.base.fields import show
 from jingwei.base.merging import THERE, UNKNOWN, as_clear, as_stored, overlay
 from jingwei.base.partitions import ensure_months
+from jingwei.base.personal import Gone
 from jingwei.base.reading import ROW
 from jingwei.base.sheets import MESSAGES, Stored
 from jingwei.people.models import Unregistered
@@ -317,3 +320,34 @@ def leave_samples(record) -> int:
     with connection.cursor() as cursor:
         cursor.execute(LEAVE, {"load": record.pk})
         return cursor.rowcount
+
+
+# --- when their time is over ------------------------------------------------------------------------------
+
+ERASED_AT_ONCE = 20_000
+# By their places in one month: there is no index by time, and a key in clear is a key opened.
+CHOOSE = """
+SELECT tableoid, array_agg(ctid::text), min(sampled_at), max(sampled_at)
+FROM (
+    SELECT tableoid, ctid, sampled_at FROM testing_sample WHERE sampled_at < %s
+    LIMIT %s FOR UPDATE SKIP LOCKED
+) AS lot GROUP BY tableoid ORDER BY tableoid LIMIT 1
+"""
+ERASE = """
+DELETE FROM testing_sample
+WHERE tableoid = %s AND ctid = ANY(%s::tid[]) AND sampled_at BETWEEN %s AND %s
+RETURNING number, sampled_at, point
+"""
+
+
+def erase_some(before: datetime) -> Gone | None:
+    """Erase some of the samples taken before a moment, those that nobody holds; None when there are none."""
+    with connection.cursor() as cursor:
+        cursor.execute(CHOOSE, [before, ERASED_AT_ONCE])
+        if (chosen := cursor.fetchone()) is None:
+            return None
+        cursor.execute(ERASE, chosen)
+        numbers, times, points = zip(*cursor.fetchall(), strict=True)
+    masked = show(Sample._meta.get_field("number"), [bytes(number) for number in numbers])
+    keys = zip(masked, times, points, strict=True)
+    return Gone(len(numbers), (f"{number} {at.isoformat()} {point}" for number, at, point in keys))

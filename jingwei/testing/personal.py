@@ -3,6 +3,7 @@
 from jingwei.base.parameters import Parameter
 from jingwei.base.personal import Columns, Gone, Held, Kept
 from jingwei.people.models import Person
+from jingwei.testing.actions import erase_some
 from jingwei.testing.models import Sample, SampleBefore
 
 SAMPLE_DAYS = Parameter(
@@ -45,7 +46,7 @@ def forget_latest(rows) -> Gone:
 
 
 KEPT = [
-    Kept("samples", "核酸检测记录", Sample, "sampled_at", SAMPLE_DAYS),
+    Kept("samples", "核酸检测记录", Sample, "sampled_at", SAMPLE_DAYS, erase_before=erase_some),
     Kept("samples-before", "被替换的检测结果", SampleBefore, "sampled_at", SAMPLE_DAYS),
     Kept(
         "latest-samples",

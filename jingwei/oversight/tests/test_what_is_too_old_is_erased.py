@@ -26,6 +26,7 @@ from jingwei.places.samples import venue
 from jingwei.scans import actions as scans_actions
 from jingwei.scans.models import Alert, ContactSearch, Scan
 from jingwei.scans.samples import alert, contact, scan
+from jingwei.testing import actions
 from jingwei.testing.models import Sample
 
 pytestmark = pytest.mark.django_db
@@ -80,10 +81,22 @@ def test_samples_go_when_their_time_is_over_and_leave_a_proof():
     proof = Erasure.objects.get(kind="samples")
     assert proof.count == 1 and proof.ended_at and proof.rule == "730 天"
     # Who has a backup works the digest out anew.
-    assert proof.digest == digest_of("", Sample, [str(gone.pk)])
+    key = f"{gone.number.masked()} {gone.sampled_at.isoformat()} {gone.point}"
+    assert proof.digest == digest_of("", Sample, [key])
     entry = LogEntry.objects.get(act="到期清理", object_id=proof.pk)
     assert entry.detail["删除条数"] == 1 and entry.detail["摘要"] == proof.digest
     assert tonight() == "没有到期的数据。" and Erasure.objects.filter(kind="samples").count() == 1
+
+
+@pytest.mark.req("P-4.6")
+def test_samples_of_many_months_go_lot_by_lot_and_a_young_one_stays(monkeypatch):
+    monkeypatch.setattr(actions, "ERASED_AT_ONCE", 2)
+    whom = person()
+    for days in (731, 731, 800, 800, 800, 1000):
+        sampled(whom, days)
+    young = sampled(whom, 700)
+    assert "核酸检测记录 6 条" in tonight()
+    assert list(Sample.objects.all()) == [young]
 
 
 @pytest.mark.req("P-4.6", "P-6.2")
