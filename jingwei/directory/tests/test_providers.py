@@ -7,11 +7,8 @@ import base64
 import hashlib
 import json
 import secrets
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
-from urllib.request import HTTPRedirectHandler, build_opener
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -22,25 +19,25 @@ from joserfc.jwk import RSAKey
 from jingwei.base.models import LogEntry
 from jingwei.directory import factors
 from jingwei.directory.models import Operator, Provider, SignIn
+from jingwei.directory.tests.standing_in import Answers, StandIn, is_in, there_and_back
 
 pytestmark = [pytest.mark.django_db, pytest.mark.req("P-2.4")]
 
 CLIENT, SECRET = "jingwei", "shared-with-the-other-system"
 
 
-class StandIn(ThreadingHTTPServer):
-    """An OpenID provider. `subject` signs in there; tests bend `claims`, `header`, `key` and `issuer`."""
+class OpenIdProvider(StandIn):
+    """An OpenID provider. `subject` signs in there; tests bend `claims`, `algorithm` and `key`."""
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), Answers)
-        self.issuer = f"http://127.0.0.1:{self.server_port}"
+        super().__init__(OpenIdAnswers)
         self.key = self.published = RSAKey.generate_key(2048, parameters={"kid": "k1"})
         self.subject, self.claims, self.algorithm = "oa-7", {}, "RS256"
         self.codes, self.refused = {}, []
 
     def id_token(self, nonce):
         now = int(time.time())
-        claims = {"iss": self.issuer, "aud": CLIENT, "sub": self.subject, "nonce": nonce}
+        claims = {"iss": self.root, "aud": CLIENT, "sub": self.subject, "nonce": nonce}
         claims |= {"iat": now, "exp": now + 60} | self.claims
         claims = {name: value for name, value in claims.items() if value is not None}
         if self.algorithm == "none":
@@ -49,32 +46,26 @@ class StandIn(ThreadingHTTPServer):
         return jwt.encode({"alg": self.algorithm, "kid": "k1"}, claims, self.key)
 
 
-class Answers(BaseHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
-
+class OpenIdAnswers(Answers):
     def do_GET(self):
-        asked, own = urlsplit(self.path), self.server
-        if asked.path == "/.well-known/openid-configuration":
+        own, (path, given) = self.server, self.asked()
+        if path == "/.well-known/openid-configuration":
             self.tell(
                 {
-                    "issuer": own.issuer,
-                    "authorization_endpoint": f"{own.issuer}/authorize",
-                    "token_endpoint": f"{own.issuer}/token",
-                    "jwks_uri": f"{own.issuer}/keys",
+                    "issuer": own.root,
+                    "authorization_endpoint": f"{own.root}/authorize",
+                    "token_endpoint": f"{own.root}/token",
+                    "jwks_uri": f"{own.root}/keys",
                     "response_types_supported": ["code"],
                     "id_token_signing_alg_values_supported": ["RS256"],
                 }
             )
-        elif asked.path == "/keys":
+        elif path == "/keys":
             self.tell({"keys": [own.published.as_dict(private=False)]})
         else:
-            given = {name: values[0] for name, values in parse_qs(asked.query).items()}
             code = secrets.token_urlsafe(8)
             own.codes[code] = given
-            self.send_response(302)
-            self.send_header("Location", f"{given['redirect_uri']}?code={code}&state={given['state']}")
-            self.end_headers()
+            self.send_back(given, code)
 
     def do_POST(self):
         own = self.server
@@ -95,26 +86,11 @@ class Answers(BaseHTTPRequestHandler):
         token = own.id_token(asked["nonce"])
         self.tell({"access_token": "a", "token_type": "Bearer", "expires_in": 60, "id_token": token})
 
-    def tell(self, answer, status=200):
-        body = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
-class NoRedirect(HTTPRedirectHandler):
-    def redirect_request(self, *arguments):
-        return None
-
 
 @pytest.fixture(scope="module")
 def server():
-    with StandIn() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with OpenIdProvider().at_work() as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture
@@ -127,7 +103,7 @@ def stand_in(server):
 
 @pytest.fixture
 def provider(stand_in):
-    return Provider.objects.create(name="政务统一认证", issuer=stand_in.issuer, client=CLIENT, secret=SECRET)
+    return Provider.objects.create(name="政务统一认证", issuer=stand_in.root, client=CLIENT, secret=SECRET)
 
 
 @pytest.fixture
@@ -139,16 +115,7 @@ def linked(village):
 
 def go(browser, provider, **more):
     """Open the link of the sign-in page, sign in there; the address that leads back here."""
-    answer = browser.get(f"/sign-in/with/{provider.pk}/", more)
-    assert answer.status_code == 302, answer
-    try:
-        build_opener(NoRedirect).open(answer.headers["Location"])
-    except OSError as redirected:
-        return redirected.headers["Location"].removeprefix("http://testserver")
-
-
-def is_in(browser):
-    return browser.get("/account/").status_code == 200
+    return there_and_back(browser.get(f"/sign-in/with/{provider.pk}/", more))
 
 
 def said(answer, browser):

@@ -3,12 +3,7 @@
 WeChat is a local server that speaks 网页授权: its parameter names, codes for one use, errors under 200.
 """
 
-import json
 import secrets
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
-from urllib.request import HTTPRedirectHandler, build_opener
 
 import pytest
 from django.db import connection
@@ -18,6 +13,7 @@ from jingwei.base.models import LogEntry
 from jingwei.directory import factors, wechat
 from jingwei.directory.actions import reset_password
 from jingwei.directory.models import Binding, Operator, Provider, Role, SignIn
+from jingwei.directory.tests.standing_in import Answers, StandIn, is_in, there_and_back
 
 pytestmark = [pytest.mark.django_db, pytest.mark.req("P-2.4")]
 
@@ -25,36 +21,29 @@ APP, SECRET, PASSWORD = "wx990101example", "app-secret-of-the-account", "Good-Pa
 IN_WECHAT = "Mozilla/5.0 (Linux; Android 14) MicroMessenger/8.0.49 NetType/WIFI Language/zh_CN"
 
 
-class StandIn(ThreadingHTTPServer):
+class WeChat(StandIn):
     """WeChat: `openid` is who reads the page there; `bend` is merged into the answer about a code."""
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), Answers)
-        self.root = f"http://127.0.0.1:{self.server_port}"
+        super().__init__(WeChatAnswers)
         self.renew()
 
     def renew(self):
         self.openid, self.bend, self.codes, self.asked = "oWX-village-1", {}, {}, []
 
 
-class Answers(BaseHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
-
+class WeChatAnswers(Answers):
     def do_GET(self):
-        own, asked = self.server, urlsplit(self.path)
-        given = {name: values[0] for name, values in parse_qs(asked.query).items()}
-        own.asked.append((asked.path, given))
-        if asked.path == "/connect/oauth2/authorize":
+        own, (path, given) = self.server, self.asked()
+        own.asked.append((path, given))
+        if path == "/connect/oauth2/authorize":
             wanted = {"appid": APP, "response_type": "code", "scope": "snsapi_base"}
             if not (wanted.items() <= given.items() and given["state"].isalnum()):
                 return self.send_error(400)
             code = secrets.token_hex(16)
             own.codes[code] = own.openid
-            self.send_response(302)
-            self.send_header("Location", f"{given['redirect_uri']}?code={code}&state={given['state']}")
-            return self.end_headers()
-        self.tell(self.token(given))
+            return self.send_back(given, code)
+        self.tell(self.token(given), kind="text/plain")  # as WeChat does
 
     def token(self, given):
         own = self.server
@@ -70,26 +59,11 @@ class Answers(BaseHTTPRequestHandler):
         token = {"access_token": "A", "expires_in": 7200, "refresh_token": "R", "scope": "snsapi_base"}
         return token | {"openid": openid} | own.bend
 
-    def tell(self, answer):
-        body = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/plain")  # as WeChat does
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
-class NoRedirect(HTTPRedirectHandler):
-    def redirect_request(self, *arguments):
-        return None
-
 
 @pytest.fixture(scope="module")
 def server():
-    with StandIn() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with WeChat().at_work() as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture
@@ -119,33 +93,25 @@ def owner(village):
     return village.browser(HTTP_USER_AGENT=IN_WECHAT)
 
 
-def there_and_back(browser, address, data=None):
+def go(browser, address, data=None):
     """Follow the redirect of `address` to WeChat; the address that leads back here."""
     answer = browser.post(address, data) if data else browser.get(address)
-    assert answer.status_code == 302, answer.content.decode()
     assert answer.headers["Location"].endswith("#wechat_redirect")
-    try:
-        build_opener(NoRedirect).open(answer.headers["Location"])
-    except OSError as redirected:
-        return redirected.headers["Location"].removeprefix("http://testserver")
+    return there_and_back(answer)
 
 
 def bind(browser, provider):
-    back = there_and_back(browser, f"/account/wechat/{provider.pk}/", {"password": PASSWORD})
+    back = go(browser, f"/account/wechat/{provider.pk}/", {"password": PASSWORD})
     return browser.get(back, follow=True).content.decode()
 
 
 def way_in(browser, provider):
-    return there_and_back(browser, f"/sign-in/with/{provider.pk}/?next=/people/")
+    return go(browser, f"/sign-in/with/{provider.pk}/?next=/people/")
 
 
 def reader():
     """A browser in WeChat in which nobody is signed in."""
     return Client(HTTP_USER_AGENT=IN_WECHAT)
-
-
-def is_in(browser):
-    return browser.get("/account/").status_code == 200
 
 
 def refused(browser, back):
@@ -195,7 +161,7 @@ def test_binding_takes_the_own_password_and_wrong_ones_are_counted(provider, own
 
 def test_a_way_back_that_somebody_else_began_binds_and_opens_nothing(provider, owner, town):
     """A prepared link must not tie the victim's account to the sender's WeChat, nor sign the victim in."""
-    back = there_and_back(owner, f"/account/wechat/{provider.pk}/", {"password": PASSWORD})
+    back = go(owner, f"/account/wechat/{provider.pk}/", {"password": PASSWORD})
     victim = town.browser(HTTP_USER_AGENT=IN_WECHAT)
     assert "没有绑定" in victim.get(back, follow=True).content.decode()
     assert LogEntry.objects.get(act="绑定微信").reason.endswith("没有从这里出发或已超时")
