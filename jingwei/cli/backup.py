@@ -29,6 +29,7 @@ import psycopg
 from cryptography.hazmat.primitives import hashes
 from django.conf import settings
 from django.core.management import CommandError
+from django.db import transaction
 from django.utils import timezone
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -76,12 +77,10 @@ def run(options):
         old = _whole(folder)[: -options.keep] if options.keep else []
         for backup in old:
             shutil.rmtree(backup)
-    size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
     rows = sum(manifest["rows"].values())
-    audit.record(platform_actor("备份"), "备份", label=made.name, rows=rows, bytes=size)
     print(f"备份　{made}")
     print(f"内容　{len(manifest['rows'])} 张表 {rows:,} 行，{manifest['files']} 个文件")
-    print(f"大小　{size / 2**20:,.1f} MiB，用时 {time.monotonic() - started:.0f} 秒")
+    print(f"大小　{_size(made) / 2**20:,.1f} MiB，用时 {time.monotonic() - started:.0f} 秒")
     print(f"密钥　{keys or '没有备份。没有密钥环和主密钥，备份无法恢复；用 --keys 另存一份'}")
     for backup in old:
         print(f"删除　{backup}")
@@ -122,8 +121,11 @@ def make(folder: Path) -> tuple[Path, dict]:
     draft.mkdir(mode=0o700)
     try:
         manifest = _write(draft)
-        draft.rename(made)
-        _sync(folder)
+        counts = {"rows": sum(manifest["rows"].values()), "bytes": _size(draft)}
+        with transaction.atomic():  # a backup that cannot be logged is none (SEC-10)
+            audit.record(platform_actor("备份"), "备份", label=made.name, **counts)
+            draft.rename(made)
+            _sync(folder)
     except OSError as error:
         raise CommandError(f"备份没有完成：{error.strerror}（{error.filename or draft}）") from error
     except psycopg.Error as error:
@@ -131,6 +133,10 @@ def make(folder: Path) -> tuple[Path, dict]:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return made, manifest
+
+
+def _size(backup):
+    return sum(path.stat().st_size for path in backup.rglob("*") if path.is_file())
 
 
 def _write(draft):

@@ -178,13 +178,14 @@ def _streamed(one, variant, media_type):
 
 
 def _logged(request, resource, row, one, form, answer):
-    result = "成功" if answer.streaming else "失败"
+    result, reason = ("成功", "") if answer.streaming else ("失败", answer.text)
     audit.record(
         request.actor,
         "下载",
         row,
         resource=resource.name,
         result=result,
+        reason=reason,
         attachment=one.pk,
         附件=str(one),
         形式=form,

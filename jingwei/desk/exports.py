@@ -151,8 +151,9 @@ def export_file(resource, actor, job, report) -> dict:
     columns, total = selection.columns(wish.everything), selection.total(bound=None).number
     people = array("q")
     # What was saved before the export was asked for is in it, wherever it is read.
-    with files.create(job.owner, file_name(resource, wish.format)) as file, replica.reads(of_now=True):
-        with FORMATS[wish.format](file, resource.label, [column.heading for column in columns]) as table:
+    with files.create(job.owner, file_name(resource, wish.format)) as file:
+        headings = [column.heading for column in columns]
+        with replica.reads(of_now=True), FORMATS[wish.format](file, resource.label, headings) as table:
             count = write(
                 selection,
                 columns,
@@ -161,8 +162,9 @@ def export_file(resource, actor, job, report) -> dict:
                 people=people,
                 report=lambda done: report(done, max(done, total)),
             )
-    about = {"clear": wish.clear, "reason": wish.reason, "file_format": wish.format}
-    record(selection, columns, people, count=count, **about)
+        # Before there is a file: an export that cannot be logged is none (SEC-10).
+        about = {"clear": wish.clear, "reason": wish.reason, "file_format": wish.format}
+        record(selection, columns, people, count=count, **about)
     return {"message": f"共 {count:,} 行。", "file": file.stored}
 
 

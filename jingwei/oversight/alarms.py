@@ -6,7 +6,7 @@ alarm that nobody has dealt with yet adds to it; so there is one alarm per reaso
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
@@ -135,7 +135,9 @@ def _bursts(seal) -> Iterator[Finding]:
                                                AND handled_at IS NOT NULL), '-infinity')
                 )
                 SELECT subject, max(refused.number), min(refused.at), max(refused.at),
-                       count(*) FILTER (WHERE id IN (SELECT id FROM new))
+                       count(*) FILTER (WHERE id IN (SELECT id FROM new) OR NOT EXISTS (
+                           SELECT FROM base_alarm WHERE kind = '频繁被拒' AND handled_at IS NULL
+                              AND base_alarm.subject = %(what)s || refused.subject))
                   FROM refused GROUP BY subject HAVING max(refused.number) >= %(most)s
                 """,  # noqa: S608, names of ours
                 {
@@ -156,19 +158,20 @@ def _locks(seal) -> Iterator[Finding]:
 
 
 def _exports(seal) -> Iterator[Finding]:
-    """One account's exports of the days on which something new was exported."""
-    exported = LogEntry.objects.filter(act="导出", result="成功").order_by()
-    for login, day in set(
-        _new(seal).filter(act="导出", result="成功").values_list("login", "at__date").order_by()
-    ):
-        rows = exported.filter(login=login, at__date=day, at__gte=timezone.now() - timedelta(days=3))
+    """One account's exports, and rows in clear by the command line, of a day that has new ones."""
+    taken = Q(act="导出") | Q(act="查看明文", detail__has_key="行数")
+    for login, day in set(_new(seal).filter(taken, result="成功").values_list("login", "at__date")):
+        begin = timezone.make_aware(datetime.combine(day, time()))
+        of_day = {"at__gte": begin, "at__lt": begin + timedelta(days=1)}
+        rows = LogEntry.objects.filter(taken, result="成功", login=login, **of_day).order_by()
+        # An alarm that was dealt with has had its exports.
+        handled = Alarm.objects.filter(kind="大量导出", subject=login, handled_at__isnull=False)
+        if last := handled.aggregate(last=Max("last_at"))["last"]:
+            rows = rows.filter(at__gt=last)
         found = rows.annotate(rows=Cast(KT("detail__行数"), IntegerField())).aggregate(
             sum=Sum("rows"), first_at=Min("at"), last_at=Max("at")
         )
-        before = Alarm.objects.filter(
-            kind="大量导出", subject=login, last_at__date=day, handled_at__isnull=False
-        )
-        if (found["sum"] or 0) >= EXPORTED.value() and not before.exists():
+        if (found["sum"] or 0) >= EXPORTED.value():
             said = f"{day:%Y-%m-%d} 导出 {found['sum']:,} 行"
             yield Finding("大量导出", login, 1, found["first_at"], found["last_at"], said)
 

@@ -5,10 +5,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.utils import timezone
 
 from jingwei.base import audit, chain
 from jingwei.base.access import Actor, platform_actor
+from jingwei.base.actions import set_parameter
 from jingwei.base.models import Alarm, LogEntry
 from jingwei.base.parameters import forget
 from jingwei.oversight import alarms, verifying
@@ -54,6 +54,9 @@ def test_a_burst_of_refusals_raises_one_alarm_for_the_account_and_one_for_the_ad
     assert "10 分钟内被拒绝 20 次" in Alarm.objects.first().said
     log("访问", 5, at=NOON + timedelta(minutes=9, seconds=30), result="拒绝")
     assert len(raised()) == 2, "no flood"
+    assert set(raised()) == {("频繁被拒", "地址 192.0.2.1", 25), ("频繁被拒", "账号 village", 25)}
+    alarms.watch()
+    assert {number for _, _, number in raised()} == {25}, "each refusal counts once"
 
 
 @pytest.mark.req("SEC-19")
@@ -85,13 +88,34 @@ def test_lockouts_failures_and_differences_raise_alarms_once_each(log):
 
 
 @pytest.mark.req("SEC-19")
-def test_many_exports_of_a_day_add_up_to_an_alarm(log):
-    now = timezone.now()
-    log("导出", 3, at=now, 行数=6_000, 明文="否")
+def test_many_exports_of_a_day_add_up_to_an_alarm_and_those_after_it_was_dealt_with_to_another(
+    log, auditadmin
+):
+    log("导出", 3, 行数=6_000, 明文="否")
+    log("查看明文", reason="核对", 行数=1_999)  # by the command line
     assert raised() == []
-    log("导出", at=now, 行数=3_000, 明文="否")
+    log("导出", at=NOON + timedelta(days=1), 行数=19_999, 明文="否")
+    assert raised() == [], "another day's"
+    log("导出", at=NOON + timedelta(minutes=1), 行数=1, 明文="否")
     assert raised() == [("大量导出", "village", 1)]
-    assert "21,000 行" in Alarm.objects.get().said
+    assert "20,000 行" in Alarm.objects.get().said
+    alarms.watch()
+    assert raised() == [("大量导出", "village", 1)], "each row is looked at once"
+    alarms.handle(auditadmin.actor, Alarm.objects.get(), note="经批准")
+    log("导出", at=NOON + timedelta(minutes=2), 行数=19_999, 明文="否")
+    assert len(raised()) == 1
+    log("导出", at=NOON + timedelta(minutes=3), 行数=1, 明文="否")
+    assert len(raised()) == 2
+
+
+@pytest.mark.req("SEC-19")
+@pytest.mark.parametrize(("works", "odd"), [("是", False), ("否", True)])
+def test_the_weekend_is_working_time_where_the_parameter_says_so(log, sysadmin, works, odd):
+    set_parameter(sysadmin.actor, alarms.WEEKEND, works)
+    log("查看明文", at=NOON + timedelta(days=2))  # a Friday
+    assert raised() == []
+    log("紧急查看", at=NOON + timedelta(days=3))
+    assert bool(raised()) == odd
 
 
 @pytest.mark.req("SEC-19")
