@@ -355,35 +355,37 @@ def _move_rows(rotation, report):
         for rows in _batches(
             model, [place.column for place in columns], " OR ".join(conditions), sum(values, [])
         ):
-            moved = 0
             with pgtrigger.ignore(), transaction.atomic():
-                for at, place in enumerate(columns):
-                    moved += _move_column(rotation, place, [(*keys, row[at]) for keys, row in rows])
+                moved = _move_batch(rotation, model, columns, rows)
             _count(rotation, moved, report)
 
 
-def _move_column(rotation, place, rows):
-    """Have the values of this column, given behind the keys of their rows, under the new key; how many."""
-    number = int(rotation.old_key[1:])
-    rows = [row for row in rows if row[-1] is not None and row[-1][1] == number]
-    if not rows:
-        return 0
-    *keys, old = map(list, zip(*rows, strict=True))
-    new = provider().encrypt(place.sealing, provider().decrypt(place.sealing, old), key_id=rotation.new_key)
-    table, column = map(connection.ops.quote_name, (place.table, place.column))
-    names = [connection.ops.quote_name(field.column) for field in place.model._meta.pk_fields]
-    aliases = [f"k{at}" for at in range(len(names))]
-    arrays = ", ".join(f"%s::{_kind(field)}[]" for field in place.model._meta.pk_fields)
-    same = " AND ".join(f"{table}.{name} = {alias}" for name, alias in zip(names, aliases, strict=True))
+def _move_batch(rotation, model, columns, rows):
+    """Have the values of these rows, (keys, columns), under the new key: each row once; how many values."""
+    number, quote = int(rotation.old_key[1:]), connection.ops.quote_name
+    table, keys = quote(model._meta.db_table), model._meta.pk_fields
+    lists, kinds, aliases = [*zip(*(keys for keys, _ in rows), strict=True)], [*map(_kind, keys)], []
+    for at, place in enumerate(columns):
+        old = [row[at] if row[at] is not None and row[at][1] == number else None for _, row in rows]
+        texts = provider().decrypt(place.sealing, old)
+        lists += [old, provider().encrypt(place.sealing, texts, key_id=rotation.new_key)]
+        kinds += ["bytea", "bytea"]
+        aliases += [f"old{at}", f"new{at}"]
+    arrays = ", ".join(f"%s::{kind}[]" for kind in kinds)
+    names = ", ".join([*(f"k{at}" for at in range(len(keys))), *aliases])
+    same = [f"{table}.{quote(field.column)} = k{at}" for at, field in enumerate(keys)]
+    stored = [(at, quote(place.column)) for at, place in enumerate(columns)]
+    # Who has changed a value meanwhile has sealed it anew; the rest of the row waits for the next round.
+    same += [f"(old{at} IS NULL OR {table}.{column} = old{at})" for at, column in stored]
+    assigned = ", ".join(f"{column} = coalesce(new{at}, {table}.{column})" for at, column in stored)
     with connection.cursor() as cursor:
-        # Who has changed the value meanwhile has sealed it anew.
         cursor.execute(
-            f"UPDATE {table} SET {column} = new"
-            f" FROM unnest({arrays}, %s::bytea[], %s::bytea[]) AS moved({', '.join(aliases)}, old, new)"
-            f" WHERE {same} AND {table}.{column} = old",
-            [*keys, old, new],
+            f"UPDATE {table} SET {assigned} FROM unnest({arrays}) AS moved({names})"
+            f" WHERE {' AND '.join(same)}"
+            f" RETURNING num_nonnulls({', '.join(f'old{at}' for at, _ in stored)})",
+            list(map(list, lists)),
         )
-        return cursor.rowcount
+        return sum(count for (count,) in cursor.fetchall())
 
 
 def _kind(field):
