@@ -123,8 +123,11 @@ DATABASES = {
     )
 }
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # a restarted server costs a reconnect, not an error page
+DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 5)  # seconds; then the page says so
 if pool := _number("JINGWEI_POOL"):
-    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": pool, "timeout": 10}
+    # Who waits in vain is told so; a pool that cannot connect tries anew for the next, not minutes later.
+    waits = {"timeout": 5, "reconnect_timeout": 2}  # seconds
+    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": pool, **waits}
 if url := os.environ.get("JINGWEI_REPLICA_URL"):
     DATABASES["replica"] = _database(url, "JINGWEI_REPLICA_URL") | {"CONN_HEALTH_CHECKS": True}
     # Who waits for a replica that is gone waits in vain: the database has it all.
@@ -169,6 +172,9 @@ ROOT_URLCONF = "jingwei.urls"
 WSGI_APPLICATION = "jingwei.wsgi.application"
 MIDDLEWARE = [
     "jingwei.running.middleware.MeasuredMiddleware",
+    # Before all that may answer by itself, with a refusal or a file.
+    "csp.middleware.CSPMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "jingwei.base.middleware.ClosedMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -181,7 +187,6 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "jingwei.directory.middleware.ActorMiddleware",
 ]
 TEMPLATES = [

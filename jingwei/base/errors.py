@@ -3,6 +3,7 @@
 import logging
 import sys
 
+import psycopg
 from django.db import Error, transaction
 from django.shortcuts import render
 
@@ -11,6 +12,19 @@ from jingwei.base.models import ErrorEntry
 from jingwei.kit.traces import places
 
 logger = logging.getLogger(__name__)
+RETRY_SECONDS = 30
+# What a server says that ends, starts or has no room (classes 57P and 53); without a state nobody answered.
+AWAY = {None, "57P01", "57P02", "57P03", "53300"}
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the database could not be reached, or was lost on the way, rather than refused something."""
+    cause = error if isinstance(error, psycopg.Error) else error.__cause__
+    if isinstance(cause, psycopg.InterfaceError):  # the connection is closed already
+        return True
+    if not isinstance(cause, psycopg.OperationalError):
+        return False
+    return cause.sqlstate in AWAY or cause.sqlstate.startswith("08")
 
 
 def keep(error: BaseException, *, reference: str, place: str):
@@ -65,8 +79,14 @@ def not_found(request, exception):
 
 
 def failed(request):
-    """500: our mistake."""
+    """500: our mistake; 503 while the database cannot be reached, where nothing could be entered either."""
     error = sys.exc_info()[1]
+    if is_away(error):
+        logger.error("error %s: the database is away: %s", _reference(request), type(error).__qualname__)
+        advice = "系统暂时无法连接数据库，您填写的内容没有保存。请稍后重试；长时间不能恢复时请联系管理员。"
+        response = _page(request, 503, "暂时不能使用", advice)
+        response.headers["Retry-After"] = str(RETRY_SECONDS)
+        return response
     keep(error, reference=_reference(request), place=f"{request.method} {request.path}")
     return _page(
         request, 500, "系统出错了", "您填写的内容没有保存。请稍后再试；仍不成功时，把下面的编号告诉管理员。"

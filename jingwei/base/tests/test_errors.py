@@ -5,10 +5,12 @@ import logging
 import sys
 
 import pytest
+from django.db import OperationalError, connection, transaction
 from django.test import Client
 from django.urls import clear_url_caches, path
 
 from jingwei import urls
+from jingwei.base import errors
 from jingwei.base.models import ErrorEntry
 from jingwei.kit.traces import LineFormatter, LineHandler
 
@@ -116,3 +118,12 @@ def test_the_error_log_is_for_the_system_administrator(sysadmin, district, audit
     assert sysadmin.client.get("/errors/").status_code == 200
     assert district.client.get("/errors/").status_code == 403
     assert auditadmin.client.get("/errors/").status_code == 403
+
+
+@pytest.mark.req("P-3.3")
+def test_what_the_database_refuses_is_a_mistake_of_ours_and_not_its_absence():
+    with pytest.raises(OperationalError) as refused, transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = 1")
+        cursor.execute("SELECT pg_sleep(1)")
+    assert not errors.is_away(refused.value)
+    assert not errors.is_away(RuntimeError())

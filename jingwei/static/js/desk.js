@@ -4,6 +4,7 @@ import "./back.js";
 import "./badges.js";
 import "./dialog.js";
 import "./drops.js";
+import "./errors.js";
 import "./forms.js";
 import "./keys.js";
 import "./print.js";
