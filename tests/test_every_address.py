@@ -350,6 +350,7 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
 }
 COOKIES = {"sessionid": "Lax", "csrftoken": "Lax", "messages": "Lax"}
 
@@ -359,17 +360,18 @@ def test_every_answer_carries_the_strict_headers(all_powers):
     """Pages, fragments, refusals and files of the site alike."""
     asked = [*one_of_each().values(), "/people/999999999/", "/nothing-here/", "/static/css/jingwei.css"]
     for browser in (all_powers, Client()):
-        for address in asked:
-            answer = browser.get(address)
-            of_pages = {"X-Frame-Options": "DENY"} if not address.startswith("/static/") else {}
-            assert (HEADERS | of_pages).items() <= dict(answer.headers).items(), address
+        answers = [(address, browser.get(address)) for address in asked]
+        answers += [("another method", browser.put("/people/")), ("no slash", browser.get("/people"))]
+        answers += [("another site", browser.get("/people/", headers={"host": "other.example"}))]
+        for address, answer in answers:
+            assert HEADERS.items() <= dict(answer.headers).items(), address
             assert "geolocation=()" in answer["Permissions-Policy"], address
+            policy = answer["Content-Security-Policy"]
+            assert "unsafe" not in policy and "default-src 'none'" in policy, address
+            policies = {part.strip() for part in policy.split(";")}
+            assert {"script-src 'self'", "frame-ancestors 'none'"} <= policies, address
             if not address.startswith("/static/"):
                 assert "no-store" in answer["Cache-Control"] or address in KEPT, address
-                policy = answer["Content-Security-Policy"]
-                assert "unsafe" not in policy and "default-src 'none'" in policy, address
-                policies = {part.strip() for part in policy.split(";")}
-                assert {"script-src 'self'", "frame-ancestors 'none'"} <= policies, address
             for name, cookie in answer.cookies.items():
                 gone = cookie["max-age"] == 0  # to be forgotten, so with nothing in it
                 assert cookie["samesite"] == COOKIES[name], (address, name)
