@@ -18,7 +18,7 @@ class Event:
     reasoned: bool  # done for a reason that the row tells; a refusal or a failure always tells its own
 
 
-BULK = "批量"  # begins the act of a verb done on many rows at once: one row for all of them
+BULK = "批量"  # begins the act of a verb done on many rows at once: one row for all, beside those of each
 
 _CATALOGUE = {
     "登录与账号": {

@@ -195,4 +195,4 @@ def test_the_page_tells_what_waits_for_its_seal_and_an_alarm_when_that_is_too_lo
 @pytest.mark.req("SEC-8")
 def test_the_catalogue_of_events_is_there_to_read(auditadmin):
     page = auditadmin.client.get("/log-events/").content.decode()
-    assert "查看明文" in page and "提前解除锁定" in page
+    assert "查看明文" in page and "提前解除锁定" in page and "须有事由" in page and "成功、拒绝" in page
