@@ -347,10 +347,10 @@ def _change_factor(request, asked, code):
     """Do what was asked on the page of the second factor; the recovery codes to be shown."""
     if asked == "confirm":
         return factors.confirm(request.actor, request.user, code)
-    signing_in.require_own_code(request.actor, request.user, code)
+    kind = signing_in.require_own_code(request.actor, request.user, code)
     if asked == "renew":
-        return factors.renew_recovery_codes(request.actor, request.user)
-    factors.switch_off(request.actor, request.user)
+        return factors.renew_recovery_codes(request.actor, request.user, by=kind)
+    factors.switch_off(request.actor, request.user, by=kind)
     messages.success(request, "双因素登录已停用")
     return []
 

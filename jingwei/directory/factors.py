@@ -53,20 +53,20 @@ def confirm(actor, operator: Operator, code: str) -> list[str]:
 
 
 @transaction.atomic
-def renew_recovery_codes(actor, operator: Operator) -> list[str]:
-    """New recovery codes instead of those left, told once."""
+def renew_recovery_codes(actor, operator: Operator, *, by) -> list[str]:
+    """New recovery codes instead of those left, told once. `by` is the kind of code that was given for it."""
     codes = _new_recovery_codes(SecondFactor.objects.select_for_update().get(operator=operator))
-    audit.record(actor, "更换恢复码", operator, resource="operators")
+    audit.record(actor, "更换恢复码", operator, resource="operators", reason=by)
     return codes
 
 
 @transaction.atomic
-def switch_off(actor, operator: Operator):
-    """Go back to the password alone, where no role asks for more."""
+def switch_off(actor, operator: Operator, *, by):
+    """Go back to the password alone, where no role asks for more. `by` is the kind of code given for it."""
     if is_required(operator):
         raise ValidationError("您的角色要求双因素登录，不能停用；更换手机请联系安全管理员重置")
     _forget(operator)
-    audit.record(actor, "停用双因素", operator, resource="operators")
+    audit.record(actor, "停用双因素", operator, resource="operators", reason=by)
 
 
 @transaction.atomic

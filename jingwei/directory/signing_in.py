@@ -321,18 +321,23 @@ def require_own_password(actor: Actor, operator: Operator, password: str, *, fie
     unlock(operator)
 
 
-def require_own_code(actor: Actor, operator: Operator, code: str):
-    """ValidationError unless `code` is one of the operator's own second factor; wrong ones are counted."""
+def require_own_code(actor: Actor, operator: Operator, code: str) -> str:
+    """Use up a code of the operator's own second factor; which kind it was, for the log.
+
+    ValidationError for another code; wrong ones are counted.
+    """
     key = f"code {operator.login_key}"
     until = _locked_until(key)
     if until:
         raise ValidationError({"code": f"输错次数过多，请在 {timezone.localtime(until):%H:%M} 以后再试"})
     left = _count(key, operator.login_key)
-    if not factors.accept(operator, code):
+    kind = factors.accept(operator, code)
+    if not kind:
         _note_lock(actor, key, left)
         audit.record(actor, "核对动态口令", operator, resource="operators", result="拒绝", reason=WRONG_CODE)
         raise ValidationError({"code": WRONG_CODE})
     Guard.objects.filter(key=key).delete()
+    return kind
 
 
 def session_is_over(begun: float, seen: float) -> bool:

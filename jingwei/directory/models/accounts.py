@@ -147,6 +147,9 @@ class Operator(AbstractBaseUser, Record):
         key = login_key(self.login)
         if self.pk and key != self.login_key:
             raise ValidationError({"login": "登录名一经建立不能修改；需要另一个登录名时请新建账号"})
+        if not key.isprintable() or any(character.isspace() for character in key):
+            # Else two names could look alike that are not.
+            raise ValidationError({"login": "登录名不能含有空格和看不见的字符"})
         if len(key) > 40:
             raise ValidationError({"login": "登录名太长，最多 40 个字符"})
         taken = type(self).objects.filter(login_key=key).exclude(pk=self.pk).exists()

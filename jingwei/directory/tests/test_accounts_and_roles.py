@@ -1,16 +1,18 @@
 """Who may make accounts, give roles and change what others may do (P-1.4, P-1.5, P-1.8)."""
 
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
 from django.apps import apps
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from jingwei import menu
 from jingwei.base.access import Actor, DataScope
 from jingwei.base.models import LogEntry
+from jingwei.base.wall import acting
 from jingwei.directory import actions, rules
 from jingwei.directory.actors import actor_for
 from jingwei.directory.hashers import PBKDF2SM3PasswordHasher
@@ -63,6 +65,30 @@ def test_a_login_name_is_unique_whatever_its_case_and_width(secadmin, newcomer, 
     values = {"login": login, "name": "另一个", "organisation": newcomer.organisation}
     with pytest.raises(ValidationError, match="已被使用"):
         resource("operators").save(secadmin.actor, Operator(), values=values)
+
+
+@pytest.mark.req("SEC-1", "SEC-12")
+@pytest.mark.parametrize("login", ["new comer", "newcomer\u200b", "new\u202ecomer", "new\u00a0comer"])
+def test_a_login_name_holds_nothing_that_is_not_seen(secadmin, newcomer, login):
+    values = {"login": login, "name": "另一个", "organisation": newcomer.organisation}
+    with pytest.raises(ValidationError, match="看不见的字符"):
+        resource("operators").save(secadmin.actor, Operator(), values=values)
+
+
+@pytest.mark.req("SEC-6")
+def test_the_database_counts_appointments_that_who_grants_cannot_see(sysadmin, secadmin, othertown):
+    """At the level of SQL, as the application of an actor whose reach ends before the other appointment."""
+    operator, kinds = sysadmin.operator, [role_called(kind).pk for kind in (rules.SECURITY, rules.AUDIT)]
+    elsewhere = Appointment.objects.create(operator=operator, organisation=othertown.operator.organisation)
+    roles = f"INSERT INTO directory_appointment_roles (appointment_id, role_id) VALUES ({elsewhere.pk}, %s)"
+    reach = DataScope(organisations=frozenset([othertown.operator.organisation.path]))
+    with acting(replace(secadmin.actor, grants={"appointments.add": reach}, business=reach)):
+        assert [a.pk for a in Appointment.objects.filter(operator=operator)] == [elsewhere.pk]
+        for kind in kinds:
+            with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute(roles, [kind])
+        with connection.cursor() as cursor:
+            cursor.execute(roles, [role_called("领导查阅").pk])
 
 
 @pytest.mark.req("SEC-1")

@@ -174,6 +174,14 @@ def test_with_a_code_one_renews_the_recovery_codes_or_goes_back_to_the_password(
     }
 
 
+@pytest.mark.req("SEC-4")
+@pytest.mark.parametrize(("asked", "act"), [("renew", "更换恢复码"), ("switch-off", "停用双因素")])
+def test_a_recovery_code_used_on_the_page_is_logged_and_used_up_too(village, clerk, device, asked, act):
+    village.browser().post("/second-factor/", {"do": asked, "code": device.codes[0]})
+    assert LogEntry.objects.get(act=act, operator=clerk.pk).reason == "恢复码"
+    assert not factors.accept(clerk, device.codes[0])
+
+
 @pytest.mark.req("P-2.2", "SEC-4")
 def test_a_role_that_requires_it_opens_nothing_but_the_page_that_sets_it_up(browser, clerk, clock):
     required(clerk)
@@ -212,7 +220,7 @@ def test_a_session_that_is_open_when_a_role_begins_to_require_it_is_held_up_too(
 def test_what_a_role_requires_cannot_be_switched_off(village, clerk, device):
     required(clerk)
     with pytest.raises(ValidationError, match="不能停用"):
-        factors.switch_off(village.actor, village.operator)
+        factors.switch_off(village.actor, village.operator, by=factors.CODE)
 
 
 @pytest.mark.req("SEC-4", "P-2.2", "SEC-3")

@@ -2,12 +2,16 @@
 
 import base64
 import hashlib
+import re
 import time
 from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from jingwei.base.actions import set_parameter
@@ -79,6 +83,18 @@ def test_an_unknown_name_takes_as_long_as_a_wrong_password(browser, clerk, monke
     clerk.save()
     enter(browser, "village", "wrong")
     assert len(derived) == 3 * cost, "nor does an account without a password answer sooner"
+
+
+@pytest.mark.req("SEC-2")
+def test_the_database_is_asked_the_same_of_an_unknown_name(browser, clerk):
+    """From one address each, so that the tries before do not differ."""
+    asked = []
+    for number, login in enumerate(["village", "somebody"] * 2):  # the first of a process asks for more
+        elsewhere = at(browser, f"192.0.2.{number}")
+        with CaptureQueriesContext(connection) as statements:
+            enter(elsewhere, login, "wrong")
+        asked.append([re.sub(r"'[^']*'|\d+|NULL", "", each["sql"]) for each in statements])
+    assert asked[2] == asked[3]
 
 
 @pytest.mark.req("SEC-2", "P-2.1")
@@ -255,10 +271,28 @@ def test_a_common_password_is_refused(clerk, village, monkeypatch):
 
 
 @pytest.mark.req("SEC-1")
+@pytest.mark.parametrize(
+    "password",
+    [
+        "Password-2026",
+        "P@ssw0rd2026!",
+        "Admin@123456",
+        "Qwer1234!@#$",
+        "Aa123456789!",
+        "2026-Welcome",
+        "ABC-abc-123",
+    ],
+)
+def test_a_common_password_stays_one_with_digits_and_symbols_around_it(clerk, password):
+    with pytest.raises(ValidationError, match="太常见"):
+        passwords.require_good_password(clerk, password)
+
+
+@pytest.mark.req("SEC-1")
 def test_none_of_the_last_five_passwords_comes_again(clerk, village):
     for number in range(5):
-        passwords.set_password(clerk, f"Another-{number}{number}{number}", must_change=False)
-    for used in ("Another-000", "Another-444"):
+        passwords.set_password(clerk, f"Jin-wei-{number}{number}{number}", must_change=False)
+    for used in ("Jin-wei-000", "Jin-wei-444"):
         with pytest.raises(Exception, match="最近 5 次|用过"):
             passwords.require_good_password(clerk, used)
     passwords.require_good_password(clerk, RIGHT)  # the sixth from last
