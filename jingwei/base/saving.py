@@ -2,7 +2,7 @@
 
 import pghistory
 from django.core.exceptions import ValidationError
-from django.db import ProgrammingError, models, transaction
+from django.db import IntegrityError, ProgrammingError, models, transaction
 from django.db.models import F
 from django.utils import timezone
 from psycopg.errors import InsufficientPrivilege
@@ -34,8 +34,8 @@ def save_record(actor, obj, *, resource, values=None, version=None, reason="", a
         before = {}
         obj.created_by = actor.operator_id
     else:
-        stored = model.objects.select_for_update(of=("self",)).get(pk=obj.pk)
-        if version is not None and str(version) != str(stored.version):
+        stored = model.objects.select_for_update(of=("self",)).filter(pk=obj.pk).first()
+        if stored is None or (version is not None and str(version) != str(stored.version)):
             raise StaleRecord()
         before = {f.name: getattr(stored, f.attname) for f in model._meta.concrete_fields}
         obj.version = stored.version
@@ -52,12 +52,16 @@ def save_record(actor, obj, *, resource, values=None, version=None, reason="", a
             return obj
     obj.updated_at = timezone.now()
     try:
-        if adding:
-            obj.save(force_insert=True)
-        else:
-            obj.version += 1
-            with pghistory.context(name=actor.name):
-                obj.save(force_update=True)
+        with transaction.atomic():
+            if adding:
+                obj.save(force_insert=True)
+            else:
+                obj.version += 1
+                with pghistory.context(name=actor.name):
+                    obj.save(force_update=True)
+    except IntegrityError:
+        obj.full_clean()  # what somebody else has saved at this very moment is there now, and named in words
+        raise
     except ProgrammingError as error:
         if isinstance(error.__cause__, InsufficientPrivilege):  # the second wall: no row of anybody in reach
             raise _out_of_scope() from error
@@ -89,17 +93,19 @@ def _out_of_scope():
 
 @transaction.atomic
 def delete_record(actor, obj, *, resource, reason=""):
-    """Delete one record and log it; ValidationError names what still refers to it."""
+    """Delete one record and log it; ValidationError names what still refers to it, or that it is gone."""
     label, pk = str(obj), obj.pk
     try:
         with pghistory.context(name=actor.name):
-            obj.delete()
+            deleted, _ = obj.delete()
     except models.ProtectedError as error:
         kinds = sorted({str(o._meta.verbose_name) for o in error.protected_objects})
         raise ValidationError(
             f"“{label}”仍被{'、'.join(kinds)}使用（{len(error.protected_objects)} 处），不能删除。"
             "请先解除使用，或改为停用。"
         ) from error
+    if not deleted:
+        raise ValidationError(f"“{label}”已被删除")
     obj.pk = pk
     audit.record(actor, "删除", obj, resource=resource, label=label, reason=reason)
 

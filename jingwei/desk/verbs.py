@@ -99,7 +99,10 @@ def _page_after(resource, actor, row):
 def _do(actor, verb, row, values):
     if not verb.offered(row):
         raise ValidationError(f"“{row}”现在不能{verb.label}")
-    return verb.action(actor, row, **values)
+    try:
+        return verb.action(actor, row, **values)
+    except type(row).DoesNotExist:  # the action looked at it again, under a lock
+        raise ValidationError(f"“{row}”刚被他人移走或删除，没有办理") from None
 
 
 def _file(actor, verb, rows, values):

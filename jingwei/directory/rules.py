@@ -163,7 +163,8 @@ def require_role_grantable(actor, role: Role, before: Role, where_before):
 
     `before` and `where_before` (regions, organisations) are what the role was.
     """
-    holders = list(Appointment.objects.filter(roles=role).select_related("organisation"))
+    with beyond_scope():  # wherever they are
+        holders = list(Appointment.objects.filter(roles=role).select_related("organisation"))
     if any(holder.operator_id == actor.operator_id for holder in holders):
         raise NotGrantable("不能修改自己持有的角色，请由另一位管理员办理")
     if actor.may("roles.grant"):

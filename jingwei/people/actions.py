@@ -2,7 +2,7 @@
 
 import pghistory
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, connection, transaction
+from django.db import connection, transaction
 from django.utils import timezone
 from procrastinate.tasks import configure_task
 
@@ -34,13 +34,7 @@ def save_person(actor, person, *, values, version=None):
     doc_type, number = values.get("doc_type", person.doc_type), values.get("number", person.number)
     if (known := holder_of(doc_type, number)) and known != person:
         raise Registered(known)
-    try:
-        with transaction.atomic():
-            save_record(actor, person, resource="people", values=values, version=version)
-    except IntegrityError:  # registered by somebody else at this very moment
-        if known := holder_of(doc_type, number):
-            raise Registered(known) from None
-        raise
+    save_record(actor, person, resource="people", values=values, version=version)
     if origin and person.region_id != origin:
         note_transfers(actor, [(person.pk, origin, person.region_id)], reason="修改登记信息")
     if person.number != known_as:

@@ -5,11 +5,14 @@ from types import SimpleNamespace
 
 import psycopg
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import OperationalError, connection
 
 from jingwei import menu
 from jingwei.base.models import LogEntry
+from jingwei.base.saving import StaleRecord
 from jingwei.desk.unmasking import note_unmasking
+from jingwei.directory.models import Department
 from jingwei.people.models import Dose, Person
 from jingwei.people.samples import dose, number, person
 
@@ -250,6 +253,33 @@ def test_looking_at_clear_values_is_limited_by_the_hour(village, monkeypatch):
     mine = person(phone="16000000007")
     answers = [village.client.post(f"/people/{mine.pk}/unmask/", {"reason": "核对"}) for _ in range(3)]
     assert ["16000000007" in answer.content.decode() for answer in answers] == [True, True, False]
+
+
+@pytest.mark.req("P-5.2", "SEC-12")
+def test_what_somebody_else_adds_at_the_same_moment_is_refused_in_words(district, monkeypatch):
+    really, office = Department.full_clean, district.operator.organisation
+
+    def checked_a_moment_before(department, *args, **kwargs):
+        really(department, *args, **kwargs)
+        if not Department.objects.filter(name="同名科").exists():
+            Department.objects.create(organisation=office, name="同名科")
+
+    monkeypatch.setattr(Department, "full_clean", checked_a_moment_before)
+    sent = {"organisation": office.pk, "name": "同名科", "order": "1"}
+    answer = district.client.post("/departments/new/", sent)
+    assert "该单位已有同名部门" in answer.content.decode()
+
+
+@pytest.mark.req("P-5.2", "SEC-8")
+def test_a_record_is_deleted_and_logged_once(village):
+    first, second = person(), Person.objects.get()
+    resource = menu.resource("people")
+    resource.delete(village.actor, first)
+    with pytest.raises(ValidationError, match="已被删除"):
+        resource.delete(village.actor, second)
+    with pytest.raises(StaleRecord):
+        resource.save(village.actor, second, values={"name": "乙"})
+    assert LogEntry.objects.filter(act="删除").count() == 1
 
 
 @pytest.mark.req("SEC-16")

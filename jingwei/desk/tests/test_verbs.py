@@ -1,10 +1,12 @@
 """A verb on one row, on chosen ones or on a whole result says what it will do, and what became of it."""
 
 import pytest
+from django.core.exceptions import ValidationError
 
 from jingwei import menu
 from jingwei.base.models import Job, LogEntry
 from jingwei.desk import jobs, tasks, verbs
+from jingwei.directory.models import Region
 from jingwei.people.models import Person, Transfer
 from jingwei.people.samples import person
 
@@ -31,6 +33,17 @@ def test_a_verb_on_one_row_asks_first_and_tells_the_outcome(town, village):
     # Out of the clerk's sight, the record's page is no place to go to.
     back = person(name="乙")
     assert do(village, pk=back.pk, **TRANSFER).url == "/people/"
+
+
+@pytest.mark.req("P-5.2", "SEC-12")
+def test_a_row_that_goes_out_of_reach_at_the_same_moment_is_refused_in_words(village):
+    mine = person(name="甲")
+    Person.objects.update(region=OTHER_TOWN)
+    verb = menu.resource("people").verb("transfer")
+    values = {"to_region": Region.objects.get(code=NEXT_VILLAGE), "reason": ""}
+    with pytest.raises(ValidationError, match="移走或删除"):
+        verbs._do(village.actor, verb, mine, values)
+    assert not LogEntry.objects.filter(act="迁移").exists()
 
 
 @pytest.mark.req("P-5.1", "P-5.2")

@@ -10,6 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from jingwei import menu
+from jingwei.base import wall
 from jingwei.base.access import Actor, DataScope
 from jingwei.base.models import LogEntry
 from jingwei.base.wall import acting
@@ -217,6 +218,24 @@ def test_a_role_is_not_widened_by_who_holds_less(newcomer, town):
             resource("roles").save(actor, Role.objects.get(pk=role.pk), values=values)
     role.refresh_from_db()
     assert (role.permissions, role.reach) == (["people.view"], Role.REGION)
+
+
+@pytest.mark.req("P-1.5", "P-1.8", "P-1.10")
+def test_who_holds_what_counts_wherever_it_is_held(town, village, othertown, sysadmin):
+    """Behind the wall an actor sees the appointments of the own area only."""
+    role = Role.objects.create(name="看人员", permissions=["people.view"])
+    othertown.operator.appointments.get().roles.add(role)
+    here = DataScope(regions=frozenset([town.region]))
+    rights = ["people.view", "people.delete", "roles.delete", "operators.change"]
+    actor, administrator = manager(town.region, **dict.fromkeys(rights, here)), sysadmin.operator
+    Operator.objects.filter(pk=administrator.pk).update(organisation=town.operator.organisation)
+    with wall.acting(actor):
+        with pytest.raises(ValidationError, match="不能授予"):
+            resource("roles").save(actor, role, values={"permissions": ["people.view", "people.delete"]})
+        with pytest.raises(ValidationError, match="1 个账号在使用"):
+            resource("roles").delete(actor, role)
+        with pytest.raises(ValidationError, match="只有安全管理员"):
+            resource("operators").save(actor, administrator, values={"name": "改名"})
 
 
 @pytest.mark.req("P-1.5", "CL-5.1")

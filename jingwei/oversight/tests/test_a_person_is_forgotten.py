@@ -1,14 +1,16 @@
 """Who asks for it is deleted everywhere, by two people, with a proof (SEC-17, P-4.6)."""
 
 import json
+import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from django.apps import apps
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import ForeignKey
 from django.utils import timezone
 
@@ -85,6 +87,15 @@ def work():
 
 def asked(by, whose, **values):
     return forgetting.ask_to_forget(by.actor, number=whose, **{"reason": "本人书面申请"} | values)
+
+
+@pytest.mark.req("SEC-17")
+def test_nobodys_request_is_entered_twice_at_the_same_moment(village):
+    with psycopg.connect(os.environ["JINGWEI_OWNER_URL"]) as another, connection.cursor() as cursor:
+        another.execute("SELECT pg_advisory_xact_lock(hashtext('oversight_erasurerequest'))")
+        cursor.execute("SET LOCAL lock_timeout = '50ms'")
+        with pytest.raises(OperationalError, match="lock timeout"):
+            asked(village, number())
 
 
 def sample_of(numbers, at):
