@@ -25,6 +25,7 @@ MODULES = [
     "signin",
     "audit",
     "encryption",
+    "keys",
 ]
 RESULT = Path("var/bench.json")
 

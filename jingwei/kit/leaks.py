@@ -62,8 +62,28 @@ class Leaks:
     def _found(self, block):
         if not self.values:
             return set()
-        texts = pl.Series(list(readings(block)), dtype=pl.String)
-        return set(texts.str.extract_many(self.values, overlapping=True).explode().drop_nulls())
+        texts = pl.Series("text", list(readings(block)), dtype=pl.String)
+        seen = pl.col("text").str
+        found = texts.to_frame().select(
+            value=seen.extract_many(self.values, overlapping=True),
+            at=seen.find_many(self.values, overlapping=True),
+        )
+        places = zip(texts, found["value"], found["at"], strict=True)
+        return {value for text, values, at in places for value in _apart(text, values, at)}
+
+
+def _apart(text, values, places):
+    """Those of the values found at these bytes that are no part of a longer number: of such there are many
+    millions in a register, and in some of them a telephone stands by chance."""
+    if len(values):
+        content = text.encode()
+        for value, at in zip(values, places, strict=True):
+            end = at + len(value.encode())
+            if not (
+                (value[0].isdigit() and content[at - 1 : at].isdigit())
+                or (value[-1].isdigit() and content[end : end + 1].isdigit())
+            ):
+                yield value
 
 
 def _unpacked(stream, block):

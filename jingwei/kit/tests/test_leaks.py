@@ -57,6 +57,9 @@ def test_what_holds_no_value_or_only_looks_packed_is_read_through():
     for content in (b"", b"PK\3\4 no zip", b"\x1f\x8b no gzip", NUMBER[:-1].encode(), "上埔社区1号".encode()):
         assert LEAKS.found_in(content) == set()
     assert LEAKS.found_in(b"PK\3\4 no zip " + NUMBER.encode()) == {NUMBER}
+    for inside in (f"7{NUMBER}", f"{NUMBER}7", f"-{NUMBER}77"):  # another number
+        assert LEAKS.found_in(inside.encode()) == set()
+    assert LEAKS.found_in(f"7{NUMBER}，{ADDRESS}2，{NUMBER}，".encode()) == {NUMBER, ADDRESS}
 
 
 @pytest.mark.req("SEC-13")
