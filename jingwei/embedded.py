@@ -40,7 +40,6 @@ SETTINGS = {
     "jit": "off",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
-    "wal_compression": "on",
     "timezone": "Asia/Shanghai",
     # Not the errors of statements: their sender has them, and they name values of personal data (P-4.1).
     "log_min_messages": "log",

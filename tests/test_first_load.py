@@ -9,7 +9,7 @@ from django.db import connection
 from jingwei.base import indexes, loading, reading
 from jingwei.base.models import Load
 from jingwei.kit.idcard import check_digits
-from jingwei.people.models import Person
+from jingwei.people.models import Person, PersonAlias
 from jingwei.people.sheets import RosterSheet
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -95,3 +95,21 @@ def test_a_register_that_is_being_read_or_loaded_as_a_whole_keeps_its_indexes(vi
         reader.close()
     assert all(seen)
     assert Person.objects.count() == 40
+
+
+@pytest.mark.req("CL-P1", "P-5.3")
+def test_whom_somebody_registers_during_a_first_load_is_not_registered_twice(village, roster):
+    path = roster(0, 40)
+    early, alias = documents([30, 25])
+
+    def register(done, total):
+        if done == 10:
+            elsewhere = {"region_id": "990101001001", "name": "陈早", "doc_type": "111"}
+            known = Person.objects.create(**elsewhere, number=early)
+            PersonAlias.objects.create(person=known, doc_type="111", number=alias)
+
+    load = loading.load(village.actor, ROSTER, path, progress=register)
+    # The first of this person's two rows brings the name, the second nothing new.
+    assert [load.counts[name] for name in ("added", "changed", "unchanged")] == [38, 1, 1]
+    assert Person.objects.count() == 39
+    assert str(Person.objects.get(number=early)) == "陈新"

@@ -218,6 +218,7 @@ def _store(actor, sheet, record, prepared, progress):
     if sheet.events:
         return _store_events(actor, sheet, record, prepared, progress)
     table = merging.Table(sheet)
+    table.begin()
     done = dict(record.chunks.values_list("number", "counts"))
     stored = sum(len(_unpacked(prepared.chunks[number])) for number in done)
 

@@ -17,7 +17,7 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import IntegrityError, connection, models, transaction
 from django.utils import timezone
 
-from jingwei.base.copying import as_text, copy_into, copy_text
+from jingwei.base.copying import as_rows, copy_into, copy_rows
 from jingwei.base.crypto import provider
 from jingwei.base.fields import SealedField, personal_fields, reseal_rows, seal
 from jingwei.base.models import Load, LoadRow
@@ -47,13 +47,13 @@ class Outcome:
 
 @dataclass
 class Additions:
-    """Rows to add as `copy_text` takes them, their ids, numbers in the sheet and parents (`Sheet.parent`)."""
+    """Rows to add as `copy_rows` takes them, their ids, numbers in the sheet and parents (`Sheet.parent`)."""
 
     ids: pl.Series
     numbers: pl.Series
     parents: list[int]
     columns: list[str]
-    text: memoryview
+    stored: bytes
 
 
 class Table:
@@ -67,6 +67,15 @@ class Table:
         names = [*sheet.places, *(column.name for column in sheet.stored)]
         self.fields = {name: self.meta.get_field(name) for name in names}
         self.written = self.fields | {name: self.meta.get_field(name) for name in sheet.derived}
+        self.untouched = False  # by anybody but the load at hand
+
+    def begin(self):
+        """Note before a load begins whether there is any row; without one, none is looked for (CL-P1).
+
+        What others add meanwhile is met at the unique constraint of the key, and everything compared again.
+        """
+        kept_unique = not self.sheet.save and not any(self.fields[name].null for name in self.sheet.key)
+        self.untouched = kept_unique and not self.sheet.model._base_manager.exists()
 
     def columns(self, fields) -> str:
         """The quoted columns of these fields."""
@@ -77,6 +86,15 @@ class Table:
 
         With `lock` they stay as they are until the end of the transaction.
         """
+        schema = {ROW: pl.Int64, _ID: _dtype(self.meta.pk)}
+        schema |= {name: _dtype(f) for name, f in self.fields.items()}
+        frame = pl.DataFrame(self._look_up(rows, lock), schema=schema, orient="row")
+        return frame.with_columns(as_clear(f, frame[name]) for name, f in self.fields.items())
+
+    def _look_up(self, rows, lock):
+        aliases, owner = self.sheet.aliases or (None, None)
+        if self.untouched and not (aliases and aliases._base_manager.exists()):
+            return []
         keys = [self.fields[name] for name in self.sheet.key]
         # A rotation leaves numbers under several keys of the ring for a while.
         sealed = any(isinstance(key, SealedField) for key in keys)
@@ -86,14 +104,10 @@ class Table:
             stored = [as_stored(key, rows[key.name], key_id) for key_id in key_ids]
             arrays.append(as_array(pl.concat(stored)))
         found = self._find("m", "", arrays, lock)
-        if self.sheet.aliases:
-            model, owner = self.sheet.aliases
-            name, owner = map(connection.ops.quote_name, (model._meta.db_table, f"{owner}_id"))
+        if aliases:
+            name, owner = map(connection.ops.quote_name, (aliases._meta.db_table, f"{owner}_id"))
             found += self._find("a", f"JOIN {name} a ON a.{owner} = m.{self.pk}", arrays, lock)
-        schema = {ROW: pl.Int64, _ID: _dtype(self.meta.pk)}
-        schema |= {name: _dtype(f) for name, f in self.fields.items()}
-        frame = pl.DataFrame(found, schema=schema, orient="row")
-        return frame.with_columns(as_clear(f, frame[name]) for name, f in self.fields.items())
+        return found
 
     def _find(self, keyed, join, arrays, lock):
         """Rows by the key columns of `keyed`: "m" is the table itself, another one is brought by `join`."""
@@ -198,7 +212,7 @@ def compare(actor, table: Table, rows: pl.DataFrame, mode: str, *, lock=False) -
     sheet, found = table.sheet, table.find(rows, lock=lock)
     new = rows.join(found.select(ROW), on=ROW, how="anti")
     known = rows.join(found, on=ROW, suffix="__old")
-    outside = set(found[_ID]) - _visible(actor, sheet, found[_ID].to_list())
+    outside = set(found[_ID]) - _visible_ids(actor, sheet, found[_ID].to_list())
     refused = [_refusals(sheet, known.filter(pl.col(_ID).is_in(outside)), sheet.elsewhere)]
     known = known.filter(~pl.col(_ID).is_in(outside))
     if mode == "add":
@@ -278,14 +292,18 @@ def _completed(sheet, rows):
 
 
 def _visible(actor, sheet, ids):
-    """Those of the ids that the actor may import into."""
-    if actor.data_scope(f"{sheet.resource}.import").everything:
-        return set(ids)
+    """Those of the rows with these ids that the actor may import into."""
     quote, meta = connection.ops.quote_name, sheet.model._meta
     rows = sheet.model.objects.visible_to(actor, f"{sheet.resource}.import")
     # As one array: an IN of twenty thousand takes longer to write than to answer.
     chosen = f"{quote(meta.db_table)}.{quote(meta.pk.column)} = ANY(%s)"
-    return set(rows.extra(where=[chosen], params=[list(ids)]).values_list("pk", flat=True))
+    return rows.extra(where=[chosen], params=[list(ids)]).order_by()
+
+
+def _visible_ids(actor, sheet, ids):
+    if actor.data_scope(f"{sheet.resource}.import").everything:
+        return set(ids)
+    return set(_visible(actor, sheet, ids).values_list("pk", flat=True))
 
 
 def _refusals(sheet, rows, reason):
@@ -305,7 +323,7 @@ def additions(actor, table: Table, added: pl.DataFrame) -> Additions | None:
     )
     # Ids follow the file. In the order of the key its index, the largest, is written place by place.
     ordered = rows.sort(table.fields[table.sheet.key[-1]].column)
-    return Additions(ids, whole[ROW], _parents_in(table, rows), rows.columns, as_text(ordered))
+    return Additions(ids, whole[ROW], _parents_in(table, rows), *as_rows(table.meta.db_table, ordered))
 
 
 def merge(actor, table: Table, record: Load, rows, outcome: Outcome, added: Additions | None) -> Outcome:
@@ -330,6 +348,7 @@ def merge(actor, table: Table, record: Load, rows, outcome: Outcome, added: Addi
         except IntegrityError:
             if not tries_left:
                 raise
+            table.untouched = False
             outcome = compare(actor, table, rows, record.mode)
             added = additions(actor, table, outcome.added)
 
@@ -337,7 +356,7 @@ def merge(actor, table: Table, record: Load, rows, outcome: Outcome, added: Addi
 def _add(actor, table, record, added):
     if added is None:
         return
-    copy_text(table.meta.db_table, added.columns, added.text)
+    copy_rows(table.meta.db_table, added.columns, added.stored)
     copy_into(
         LoadRow._meta.db_table,
         pl.DataFrame({"row": added.ids, "sheet_row": added.numbers}).with_columns(
@@ -409,7 +428,7 @@ def _constants(values):
 
 def _require_in_scope(actor, sheet, ids):
     """The types of the columns keep rows inside the scope; this is the net below them."""
-    if _visible(actor, sheet, ids) != set(ids):
+    if _visible(actor, sheet, ids).count() != len(ids):
         raise ValidationError("有的行不在您的管辖范围内，没有导入")
 
 
@@ -486,7 +505,7 @@ def undo(actor, table: Table, record: Load, ids) -> dict[str, int]:
             [ids],
         )
         there = cursor.fetchall()
-        visible = _visible(actor, sheet, [row for _, row, _, _ in there])
+        visible = _visible_ids(actor, sheet, [row for _, row, _, _ in there])
         reasons = {row: "此后已被修改" for _, row, same, _ in there if not same or row not in visible}
         added = [row for outcome, row, _, _ in there if outcome == ADDED and row not in reasons]
         reasons |= _referred_to(sheet.model, added)
