@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from hashlib import sha256
+from pathlib import PurePath
 
 from django.conf import settings
 from django.contrib import messages
@@ -33,6 +34,7 @@ from jingwei.base.tables import Xlsx
 from jingwei.desk import files, jobs
 from jingwei.desk.columns import field_at
 from jingwei.desk.guard import is_fragment, require
+from jingwei.kit.contents import clean_name
 
 PREVIEWED = 20_000  # rows of a file that the preview tries
 FIRST = 10  # messages shown with a preview
@@ -117,13 +119,14 @@ def take(actor, sheet, uploaded, *, mode, bad, too_big=False) -> Load:
         if remembered:
             outline = reading.outline(path, sheet.wanted(), remembered)
         digest = loading.digest_of(path)
-    with files.create(actor.operator_id, uploaded.name) as file:
+    name = _name_of(uploaded)
+    with files.create(actor.operator_id, name) as file:
         for block in uploaded.chunks():
             file.write(block)
     load = Load.objects.create(
         sheet=sheet.name,
         resource=sheet.resource,
-        file_name=uploaded.name,
+        file_name=name,
         digest=digest,
         mode=mode,
         bad=bad,
@@ -137,6 +140,12 @@ def take(actor, sheet, uploaded, *, mode, bad, too_big=False) -> Load:
     if not outline.problems and (remembered or not _in_doubt(outline)):
         start_preview(actor, load)
     return load
+
+
+def _name_of(uploaded):
+    """The file's name as pages and logs may show it."""
+    extension = PurePath(uploaded.name).suffix[1:]
+    return clean_name(uploaded.name, extension if re.fullmatch("[A-Za-z0-9]{1,5}", extension) else "xlsx")
 
 
 def _keep_outline(load, outline):

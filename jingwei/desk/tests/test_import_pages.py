@@ -115,6 +115,20 @@ def test_a_file_that_is_no_sheet_is_refused_on_the_upload_page(clerk, content, r
     assert not Load.objects.exists() and not StoredFile.objects.exists()
 
 
+@pytest.mark.req("SEC-12")
+def test_a_file_of_any_name_is_taken_under_one_that_can_be_shown(clerk):
+    given = {
+        "a" * 300 + ".csv": "a" * 120 + ".csv",
+        "名单\u202exslx.csv": "名单xslx.csv",
+        "名单\tX: y.csv": "名单X_ y.csv",
+        "名单.\x01\x02": "名单.xlsx",
+        ".csv": "csv.xlsx",
+    }
+    for name in given:
+        clerk.upload(sheet(row("甲"), name=name))
+    assert list(Load.objects.order_by("pk").values_list("file_name", flat=True)) == [*given.values()]
+
+
 @pytest.mark.req("P-5.3")
 @pytest.mark.django_db
 def test_a_file_that_is_too_big_is_refused_with_the_bound(clerk, monkeypatch, settings):
