@@ -126,8 +126,9 @@ def renew_administrator(actor, login, *, reason, anew) -> list[str]:
     With `anew` by a new one-time password, told once, and without the lost device. It is for whoever runs the
     machine, where no security administrator is left; other accounts are theirs to look after.
     """
-    found = Operator.objects.filter(login_key=login_key(login)).exclude(appointments__roles__administrator="")
-    operator = found.exclude(appointments=None).first()
+    administrating = Role.objects.exclude(administrator="")
+    known = Operator.objects.filter(login_key=login_key(login), appointments__roles__in=administrating)
+    operator = known.first()
     if operator is None:
         raise ValidationError(f"没有登录名为“{login}”的管理员；其他账号由安全管理员在页面上办理")
     told = []

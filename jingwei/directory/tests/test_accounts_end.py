@@ -1,5 +1,6 @@
 """Every account has an end: who sets it, who moves it, who is told (SEC-5)."""
 
+from argparse import Namespace
 from datetime import timedelta
 
 import pytest
@@ -12,8 +13,9 @@ from jingwei.base.access import platform_actor
 from jingwei.base.actions import set_parameter
 from jingwei.base.models import LogEntry
 from jingwei.base.parameters import forget
+from jingwei.cli import renew
 from jingwei.directory import actions, factors, parameters
-from jingwei.directory.models import Operator
+from jingwei.directory.models import Operator, Role
 from jingwei.directory.setup import SETUP
 from tests.personas import Persona
 
@@ -137,11 +139,12 @@ def test_nobody_prolongs_the_own_account(secadmin):
     assert Operator.objects.get(pk=own.pk).ends_on == day(3)
 
 
-def test_the_last_security_administrator_is_let_in_again_from_the_server(secadmin):
+def test_the_last_security_administrator_is_let_in_again_from_the_server(secadmin, capsys):
+    secadmin.operator.appointments.get().roles.add(Role.objects.create(name="附加"))
     ending(secadmin.operator, -40)
     Operator.objects.filter(pk=secadmin.operator.pk).update(enabled=False, disabled_for="长期未登录停用")
-    told = actions.renew_administrator(SERVER, "SECADMIN", reason="局办公会议定", anew=False)
-    assert told == [f"有效期延长到 {day(365)}", "已启用"]
+    assert renew.run(Namespace(login="SECADMIN", reason="局办公会议定", password=False)) == 0
+    assert capsys.readouterr().out == f"有效期延长到 {day(365)}\n已启用\n"
     assert Persona("secadmin").operator.is_active
     assert LogEntry.objects.filter(act="续期", actor="命令行", reason="局办公会议定").count() == 1
     assert "没有改动" in actions.renew_administrator(SERVER, "secadmin", reason="再来", anew=False)[0]
