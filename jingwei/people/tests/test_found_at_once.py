@@ -7,6 +7,7 @@ from django.http import QueryDict
 from django.test.utils import CaptureQueriesContext
 
 from jingwei import menu
+from jingwei.base.wall import acting
 from jingwei.cli.demo import ensure_demo
 from jingwei.desk.lists import Selection
 from jingwei.people.models import Person
@@ -52,23 +53,27 @@ def selection(persona, query):
     return found
 
 
-def plan(rows):
+def plan(persona, rows):
+    """How the database goes about it behind the wall, where an index serves only what tells nothing."""
     # At this size reading everybody is cheapest; what matters is that there is another way.
-    with connection.cursor() as cursor:
+    with acting(persona.actor), connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-    return rows.explain()
+        return rows.explain()
 
 
-@pytest.mark.parametrize("query", RARE)
-def test_what_few_people_have_is_found_by_an_index(district, crowd, query):
-    assert RARE[query] in plan(selection(district, query).rows.order_by().values("pk"))
+@pytest.mark.req("P-1.10")
+def test_what_few_people_have_is_found_by_an_index(district, crowd):
+    plans = {query: plan(district, selection(district, query).rows.order_by().values("pk")) for query in RARE}
+    assert not {query: found for query, found in plans.items() if RARE[query] not in found}
 
 
-@pytest.mark.parametrize("query", COMMON)
-def test_what_many_people_have_is_found_along_the_order_of_the_list(district, village, crowd, query):
-    for persona in (district, village):
-        found = plan(selection(persona, query).rows.values("pk")[:25])
-        assert "people_in_order" in found and "Sort" not in found
+@pytest.mark.req("P-1.10")
+@pytest.mark.parametrize("login", ["district", "village"])
+def test_what_many_people_have_is_found_along_the_order_of_the_list(request, crowd, login):
+    persona = request.getfixturevalue(login)
+    for query in COMMON:
+        found = plan(persona, selection(persona, query).rows.values("pk")[:25])
+        assert "people_in_order" in found and "Sort" not in found, query
 
 
 @pytest.mark.parametrize(
