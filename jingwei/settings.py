@@ -173,7 +173,6 @@ WSGI_APPLICATION = "jingwei.wsgi.application"
 MIDDLEWARE = [
     "jingwei.running.middleware.MeasuredMiddleware",
     # Before all that may answer by itself, with a refusal or a file.
-    "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "jingwei.base.middleware.ClosedMiddleware",
@@ -181,7 +180,6 @@ MIDDLEWARE = [
     "jingwei.serving.CompressedPages",
     "jingwei.base.middleware.RequestIdMiddleware",
     "jingwei.directory.turns.SentAwayMiddleware",
-    "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

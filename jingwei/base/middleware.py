@@ -2,11 +2,14 @@
 
 import secrets
 
+from csp.utils import build_policy
 from django.core.exceptions import BadRequest
 from django.http import HttpResponseNotAllowed
 
 METHODS = ["GET", "HEAD", "POST"]
+STRANGERS_MOST = 2**16  # bytes of a form on a page for everybody: many at a time are held in memory
 HEADERS = {
+    "Content-Security-Policy": build_policy(),  # the same for every answer: made once
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Cache-Control": "no-store",
@@ -16,8 +19,8 @@ HEADERS = {
 class ClosedMiddleware:
     """No address knows another method than GET, HEAD and POST (SEC-7).
 
-    No other site loads an answer, no page asks for place, camera or microphone (SEC-11), and a browser keeps
-    nothing that does not say so itself (SEC-18).
+    No page loads or runs what is elsewhere, no other site loads an answer, no page asks for place, camera
+    or microphone (SEC-11), and a browser keeps nothing that does not say so itself (SEC-18).
     """
 
     def __init__(self, get_response):
@@ -33,7 +36,11 @@ class ClosedMiddleware:
     def process_view(self, request, view, args, kwargs):
         # No text of the database holds it: what is asked or sent with it is a mistake or an attack (SEC-12).
         # A gateway reads the body of its requests itself.
-        sent = [] if getattr(view, "csrf_exempt", False) else request.POST.lists()
+        read = not getattr(view, "csrf_exempt", False)
+        if read and not getattr(view, "login_required", True):
+            if int(request.META.get("CONTENT_LENGTH") or 0) > STRANGERS_MOST:
+                raise BadRequest("A stranger's form is too big")
+        sent = request.POST.lists() if read else []
         texts = [request.path, *(text for _, values in sent for text in values)]
         if "%00" in request.META["QUERY_STRING"] or any("\0" in text for text in texts):
             raise BadRequest("NUL in a request")
