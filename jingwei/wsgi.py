@@ -17,3 +17,4 @@ application = get_wsgi_application()
 import_module(settings.ROOT_URLCONF)
 gc.collect()
 gc.freeze()
+gc.set_threshold(20_000)  # a page makes some thousand objects, hardly any of them in a circle
