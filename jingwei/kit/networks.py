@@ -1,7 +1,7 @@
 """Networks that an address may belong to, in CIDR notation (RFC 4632, RFC 4291)."""
 
 from collections.abc import Iterable
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
 
@@ -31,6 +31,20 @@ def is_inside(address: str, networks: Iterable[str]) -> bool:
     if isinstance(found, IPv6Address) and found.ipv4_mapped:
         found = found.ipv4_mapped
     return any(found in ip_network(network) for network in networks)
+
+
+def origin_of(address: str) -> str:
+    """By what tries from an address are counted: itself, or of IPv6 the /64 that one subscriber has.
+
+    What is no address is counted as it stands.
+    """
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, IPv6Address):
+        return str(found.ipv4_mapped or IPv6Network((found.packed, 64), strict=False))
+    return str(found)
 
 
 def is_confidential(address: str) -> bool:

@@ -16,6 +16,7 @@ from django.utils import timezone
 from jingwei.base import codes, columns
 from jingwei.base.access import platform_actor
 from jingwei.base.columns import DOC_TYPES, Context, IdNumber, Phone, Text
+from jingwei.base.errors import is_away
 from jingwei.base.reading import ROW
 from jingwei.base.sheets import Sheet, SheetColumn, clean_frame
 from jingwei.places.models import Venue
@@ -108,15 +109,21 @@ def _give_back_connection():
 
 
 def settle(batch: list[Entry]):
-    """Clean and store these entries in one transaction; what breaks one of them does not break another."""
+    """Clean and store these entries in one transaction; what breaks one of them does not break another.
+
+    It is looked for by halves, so that a crowd does not wait for each of the others. A database that cannot
+    be reached cannot be for any of them.
+    """
     try:
         _store(batch)
     except Exception as failure:
-        for entry in batch:
-            if len(batch) == 1:
+        if len(batch) == 1 or is_away(failure):
+            for entry in batch:
                 entry.failure = failure
-            else:
-                settle([entry])
+        else:
+            middle = len(batch) // 2
+            settle(batch[:middle])
+            settle(batch[middle:])
 
 
 def _store(batch):

@@ -22,6 +22,7 @@ from jingwei.base.fields import mask
 from jingwei.base.parameters import Parameter
 from jingwei.base.wall import beyond_scope
 from jingwei.directory.middleware import origin
+from jingwei.kit.networks import origin_of
 from jingwei.kit.sm4siv import Tampered
 from jingwei.places.queries import venue_of_token
 from jingwei.scans.entries import FIELDS, SHEET, Entry, record
@@ -70,7 +71,8 @@ def scan_page(request, token):
     entry = Entry(venue, given)
     record(entry)
     if entry.errors:
-        return _form(request, venue, None, given, entry.errors)
+        # What a device remembers it shows masked, whatever has become of the rules since.
+        return _form(request, venue, None, None if known else given, entry.errors)
     answer = _answer(request, "recorded", {"venue": venue, "at": entry.at, "who": _shown(entry.person)})
     if "remember" in request.POST:
         answer.set_cookie(
@@ -96,11 +98,11 @@ def _venue(token):
 
 
 def _too_many(address):
-    """Count a try from an address, of an IPv6 one its network; each process counts its own."""
+    """Count a try by where it comes from; each process counts its own."""
     minute = int(time.monotonic() // 60)
     if _tries["minute"] != minute:
         _tries.update(minute=minute, by={})
-    key = ":".join(address.split(":")[:4])
+    key = origin_of(address)
     _tries["by"][key] = _tries["by"].get(key, 0) + 1
     return _tries["by"][key] > PER_MINUTE.value()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jingwei.kit.networks import clean_network, is_confidential, is_inside
+from jingwei.kit.networks import clean_network, is_confidential, is_inside, origin_of
 
 pytestmark = pytest.mark.req("SEC-19")
 
@@ -27,6 +27,23 @@ def test_a_network_takes_its_usual_form(text, network):
 def test_what_is_no_network_is_refused_with_advice(text, says):
     with pytest.raises(ValueError, match=says):
         clean_network(text)
+
+
+@pytest.mark.parametrize(
+    ("address", "origin"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:1", "2001:db8::/64"),
+        ("2001:0db8:0:0:9::", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_tries_are_counted_by_the_network_of_one_subscriber(address, origin):
+    assert origin_of(address) == origin
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,14 @@
 import re
 import threading
 from datetime import datetime
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
+from django.db import OperationalError
 from django.test import Client
+from django.test.client import FakePayload
 from django.utils import timezone
 
 from jingwei.base import parameters
@@ -123,6 +127,26 @@ def test_a_cookie_that_was_tampered_with_is_nobody(place):
     assert mobile.read_person(sealed) == WHO
 
 
+def test_what_a_device_remembers_is_never_told_in_clear(place, monkeypatch):
+    client = Client()
+    enter(place, client, remember="1")
+    monkeypatch.setattr(mobile, "record", lambda entry: entry.errors.update(doc_type="证件类型已停用"))
+    page = client.post(scan_address(place.pk), {"again": "1"}).content.decode()
+    assert "证件类型已停用" in page
+    assert not any(word in page for word in (WHO["number"], WHO["phone"], WHO["name"]))
+
+
+@pytest.mark.req("SEC-12")
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+def test_a_form_that_is_too_big_is_refused_before_it_is_read(place, kind):
+    body = FakePayload(b"")  # whoever reads it finds less than was announced
+    answer = Client().generic(
+        "POST", scan_address(place.pk), body, kind, CONTENT_LENGTH=str(30 * 2**20), **{"wsgi.input": body}
+    )
+    assert answer.status_code == 400
+    assert not Scan.objects.exists()
+
+
 def test_a_form_from_another_site_is_refused(place):
     strict = Client(enforce_csrf_checks=True)
     assert strict.post(scan_address(place.pk), WHO).status_code == 403
@@ -139,7 +163,8 @@ def test_a_page_that_was_made_up_is_not_there_and_a_closed_venue_records_nothing
     assert not Scan.objects.exists()
 
 
-def test_too_many_from_one_address_have_to_wait(place):
+def test_too_many_from_one_address_have_to_wait(place, monkeypatch):
+    monkeypatch.setattr(mobile, "time", SimpleNamespace(monotonic=lambda: 6000.0))  # all in one minute
     ParameterValue.objects.create(name="scans.per_minute", value="2")
     parameters.forget()
     answers = [enter(place, phone=f"1600000000{n}").status_code for n in range(4)]
@@ -147,6 +172,8 @@ def test_too_many_from_one_address_have_to_wait(place):
     parameters.forget()
     assert answers == [200, 200, 429, 429]
     assert enter(place, elsewhere, phone="16000000009").status_code == 200
+    network = [Client(REMOTE_ADDR=f"2001:db8::{n}") for n in range(1, 4)]
+    assert [enter(place, client).status_code for client in network] == [200, 200, 429]
 
 
 @pytest.mark.req("SEC-11", "SEC-18")
@@ -187,6 +214,37 @@ def test_what_breaks_one_entry_breaks_no_other(place, monkeypatch):
     assert not any(word in f"{kept.place} {kept.trace}" for word in ("坏", WHO["number"], WHO["phone"]))
 
 
+def test_what_breaks_one_entry_of_a_crowd_is_found_by_halves(place, monkeypatch):
+    tried = []
+
+    def breaks(batch):
+        tried.append(len(batch))
+        if bad in batch:
+            raise RuntimeError("broken")
+        for entry in batch:
+            entry.at = timezone.now()
+
+    monkeypatch.setattr(entries, "_store", breaks)
+    crowd = [entries.Entry(place, WHO) for _ in range(64)]
+    bad = crowd[41]
+    entries.settle(crowd)
+    assert [entry for entry in crowd if entry.failure] == [bad]
+    assert all(entry.is_settled for entry in crowd) and len(tried) == 1 + 2 * 6
+
+
+def test_a_crowd_does_not_wait_for_a_database_that_is_away_one_by_one(place, monkeypatch):
+    tried = []
+
+    def away(batch):
+        tried.append(len(batch))
+        raise OperationalError("away") from psycopg.OperationalError()
+
+    monkeypatch.setattr(entries, "_store", away)
+    crowd = [entries.Entry(place, WHO) for _ in range(64)]
+    entries.settle(crowd)
+    assert tried == [64] and all(isinstance(entry.failure, OperationalError) for entry in crowd)
+
+
 @pytest.mark.req("KP-P5")
 def test_entries_that_come_during_a_transaction_share_the_next_one(place, monkeypatch):
     batches, begun, go_on = [], threading.Event(), threading.Event()
@@ -194,7 +252,7 @@ def test_entries_that_come_during_a_transaction_share_the_next_one(place, monkey
     def settle(batch):
         batches.append(len(batch))
         begun.set()
-        go_on.wait(5)
+        go_on.wait(60)
         for entry in batch:
             entry.at = timezone.now()
 
@@ -202,12 +260,12 @@ def test_entries_that_come_during_a_transaction_share_the_next_one(place, monkey
     crowd = [entries.Entry(place, WHO) for _ in range(8)]
     threads = [threading.Thread(target=entries.record, args=[entry]) for entry in crowd]
     threads[0].start()
-    begun.wait(5)
+    begun.wait(60)
     for thread in threads[1:]:
         thread.start()
-    while len(entries._waiting) < 7:
+    while len(entries._waiting) < 7 and not go_on.wait(0.01):
         pass
     go_on.set()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     assert batches == [1, 7] and all(entry.at for entry in crowd)
