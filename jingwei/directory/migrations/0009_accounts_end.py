@@ -3,10 +3,11 @@ from django.db import migrations, models
 
 import jingwei.directory.models.accounts
 
-# Accounts of before that have no end get a year from today; disuse goes on counting from when they were made.
+# Accounts of before that have no end get a year from today, and none more than three. Disuse goes on counting
+# from when they were made.
 GIVE = """
 UPDATE directory_operator
-   SET enabled_at = created_at, ends_on = coalesce(ends_on, CURRENT_DATE + 365)
+   SET enabled_at = created_at, ends_on = least(coalesce(ends_on, CURRENT_DATE + 365), CURRENT_DATE + 1095)
 """
 
 

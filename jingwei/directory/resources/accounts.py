@@ -129,11 +129,13 @@ class OperatorResource(Resource):
     empty = "还没有操作员。新增后由安全管理员任职授权、重置口令，才能登录。"
 
     def rows(self, actor, action="view"):
-        name = Concat(Value("name "), OuterRef("login_key"))
-        locks = Guard.objects.filter(key=name, locked_until__gt=Now()).values("locked_until")
+        keys = [Concat(Value(f"{what} "), OuterRef("login_key")) for what in ("name", "code")]
+        locks = Guard.objects.filter(key__in=keys, locked_until__gt=Now()).order_by("-locked_until")
         factors = SecondFactor.objects.filter(operator=OuterRef("pk")).values("confirmed_at")
         rows = super().rows(actor, action)
-        return rows.annotate(locked_until=Subquery(locks), factor_since=Subquery(factors))
+        return rows.annotate(
+            locked_until=Subquery(locks.values("locked_until")[:1]), factor_since=Subquery(factors)
+        )
 
     def locked(self, obj):
         return owned(obj)

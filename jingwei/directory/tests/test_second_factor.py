@@ -97,6 +97,20 @@ def test_wrong_codes_lock_and_the_right_password_does_not_forgive_them(browser, 
     assert SignIn.objects.filter(operator=clerk, reason="动态口令或恢复码不正确").count() == 5
 
 
+@pytest.mark.req("SEC-2", "P-1.4")
+def test_an_account_locked_by_wrong_codes_is_listed_and_unlocked_like_one_by_wrong_passwords(
+    browser, clerk, device, clock, secadmin
+):
+    for _ in range(5):
+        browser.enter("village")
+        give(browser, "000000")
+    assert "village" in secadmin.client.get("/operators/?tab=2").content.decode()
+    secadmin.client.post("/operators/do/unlock/", {"pk": clerk.pk, "confirm": "1"})
+    browser.enter("village")
+    give(browser, device.at(clock.now))
+    assert browser.is_in()
+
+
 @pytest.mark.req("SEC-4", "P-2.2")
 def test_a_recovery_code_works_once_and_is_logged(browser, clerk, device):
     browser.enter("village")
