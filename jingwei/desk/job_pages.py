@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
+from django.db import transaction
 from django.http import Http404
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -84,7 +85,8 @@ def run_now(request, kind):
     entry = next((entry for entry in TIMETABLE if entry.kind == kind), None)
     if entry is None:
         raise Http404
-    job = jobs.start(request.actor, kind, entry.label, {})
-    audit.record(request.actor, "立即运行", job, resource="jobs")
+    with transaction.atomic():
+        job = jobs.start(request.actor, kind, entry.label, {})
+        audit.record(request.actor, "立即运行", job, resource="jobs")
     messages.success(request, f"已开始“{entry.label}”。")
     return redirect("desk:jobs-of-all")

@@ -7,6 +7,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -142,8 +143,9 @@ def pretend(request, pk):
             uuid.uuid4().hex, message.receiver.clear(), form.cleaned_data["text"], message.uid.hex, at=now
         ),
     }[event]
-    take_in("outbox", news)
-    audit.record(request.actor, "模拟短信回执", message, resource="sms-outbox", event=event)
+    with transaction.atomic():
+        take_in("outbox", news)
+        audit.record(request.actor, "模拟短信回执", message, resource="sms-outbox", event=event)
     return redirect("desk:sms-outbox")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import Q, QuerySet, Sum
 
 from jingwei.base import audit
@@ -86,9 +87,12 @@ RECOUNT, RECOUNT_LABEL = "recount-days", "核对每日趋势"
 def recount(actor, job, report):
     """Kind of job: add up the counts by day and compare them with the rows (P-9.4)."""
     day_counts.add_up()
-    wrong = day_counts.recount(PEOPLE, DOSES, SAMPLES)
-    if wrong:
+    with transaction.atomic():
+        wrong = day_counts.recount(PEOPLE, DOSES, SAMPLES)
         told = f"每日趋势的数字有 {wrong} 处与明细不一致，已按明细更正。请系统管理员查找原因。"
-        audit.record(actor, RECOUNT_LABEL, resource="people", result="失败", reason=told, differences=wrong)
+        if wrong:
+            about = {"result": "失败", "reason": told, "differences": wrong}
+            audit.record(actor, RECOUNT_LABEL, resource="people", **about)
+    if wrong:
         raise ValidationError(told)
     return {"message": "每日趋势与明细一致。"}

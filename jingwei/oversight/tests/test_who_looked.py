@@ -159,6 +159,17 @@ def test_a_row_with_the_persons_number_counts_as_looking_at_the_person(request, 
     assert seen(other) == []
 
 
+@pytest.mark.req("P-3.4", "KP-9.1")
+def test_whose_contacts_were_searched_for_is_told(venueops):
+    row = SAMPLES[Scan]()
+    somebody, other = new_person(number=row.number.clear()), new_person()
+    asked = {"number": row.number.clear(), "since": "2026-10-31", "until": "2026-11-01", "minutes": "10"}
+    venueops.client.post("/contact-searches/new/", asked | {"second_ring": "1", "reason": "流调核查"})
+    assert seen(somebody) == [("venueops", "查找接触者")]
+    assert seen(other) == []
+
+
+@pytest.mark.req("P-3.4")
 def test_the_table_above_leaves_out_no_resource():
     """Venues, operators, registrations and systems are nobody's of the register: staff, or secrets."""
     staff = {"venues", "thresholds", "scan-statistics", "operators", "registrations"}
