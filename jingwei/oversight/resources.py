@@ -3,9 +3,11 @@
 from django import forms
 from django.db.models import Q
 
+from jingwei.base import loading
 from jingwei.base.chain import ABOUT
 from jingwei.base.models import Alarm, ErrorEntry, LogEntry
 from jingwei.base.resource import (
+    ACTION_LABELS,
     Between,
     Choice,
     Column,
@@ -19,9 +21,45 @@ from jingwei.base.resource import (
     Verb,
     Where,
 )
+from jingwei.desk import imports
 from jingwei.directory.resources.signing_in import SignInResource
 from jingwei.oversight import alarms
 from jingwei.oversight.queries import LOOKS, looks_at
+
+# What the log names in the code's own words, as an auditor reads it.
+WORDS = {
+    **loading.MODES,
+    **loading.BAD,
+    **imports.RULES,
+    **imports.FIGURES,
+    **ACTION_LABELS,
+    "action": "权限",
+    "attachment": "附件编号",
+    "bad": "对错误行",
+    "codes": "代码",
+    "corrected": "更正",
+    "deleted": "删除",
+    "differences": "差异",
+    "digest": "文件摘要",
+    "dose": "针次",
+    "event": "事件",
+    "into": "并入",
+    "left": "保留",
+    "merge": "合并编号",
+    "mode": "方式",
+    "months": "月份",
+    "moved": "移动",
+    "notes": "说明",
+    "on": "日期",
+    "outcome": "结果",
+    "person": "人员编号",
+    "points": "边界点数",
+    "restored": "恢复",
+    "rows": "行数",
+    "seconds": "用时（秒）",
+    "sheet": "表样",
+    "unit": "单位",
+}
 
 
 def _changes(entry):
@@ -29,7 +67,23 @@ def _changes(entry):
     detail = {name: value for name, value in entry.detail.items() if name != ABOUT}
     changed = detail.pop("changes", {})
     words = [f"{heading}：{old or '（空）'} → {new or '（空）'}" for heading, (old, new) in changed.items()]
-    return "；".join([*words, *(f"{name}：{value}" for name, value in detail.items())])
+    return "；".join(
+        [*words, *(f"{WORDS.get(name, name)}：{_said(value)}" for name, value in detail.items())]
+    )
+
+
+def _said(value):
+    """A value of an entry in words."""
+    match value:
+        case dict():
+            return "，".join(f"{WORDS.get(name, name)} {_said(part)}" for name, part in value.items())
+        case list():
+            return "、".join(map(_said, value))
+        case bool() | None:
+            return {True: "是", False: "否"}.get(value, "（空）")
+        case str():
+            return WORDS.get(value, value)
+    return str(value)
 
 
 def _resource_label(entry):
