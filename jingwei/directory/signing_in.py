@@ -14,7 +14,7 @@ from jingwei.base.access import Actor
 from jingwei.directory import captchas, factors, parameters, passwords
 from jingwei.directory.actors import actor_for
 from jingwei.directory.models import Guard, Operator, Provider, Session, SignIn, login_key
-from jingwei.kit.networks import is_inside
+from jingwei.kit.networks import is_inside, origin_of
 
 WRONG = "登录名或口令不正确"
 WRONG_CODE = "动态口令或恢复码不正确"
@@ -48,8 +48,8 @@ def sign_in(
         right = operator.check_password(password)
     if not right:
         _note_lock(_trying(key, operator, where), f"name {key}", left)
-        at_address = _count(f"address {address}", key, once=_is_at_home(key, address))
-        _note_lock(_trying(key, operator, where), f"address {address}", at_address)
+        at_address = _count(_door(address), key, once=_is_at_home(key, address))
+        _note_lock(_trying(key, operator, where), _door(address), at_address)
         raise refuse(key, operator, WRONG + _warning(left), WRONG, where)
     _forgive(key, address)
     _admit(operator, where)
@@ -113,7 +113,7 @@ def is_unused(operator: Operator) -> bool:
 def asks_captcha(login: str, address: str) -> bool:
     """Whether who signs in with this name, known or not, from there answers a question first (P-2.1)."""
     since, allowed = time.time() - 60 * parameters.WINDOW.value(), parameters.CAPTCHA.value()
-    guards = Guard.objects.filter(key__in=[f"name {login_key(login)[:40]}", f"address {address}"])
+    guards = Guard.objects.filter(key__in=[f"name {login_key(login)[:40]}", _door(address)])
     return allowed == 0 or any(
         sum(at > since for at, _ in guard.tries) >= allowed
         or (guard.locked_until and guard.locked_until.timestamp() > since)
@@ -159,12 +159,17 @@ def _enter(operator, where, reason=""):
 
 def _refuse_if_locked(key, operator, where):
     until = _locked_until(f"name {key}", f"code {key}")
-    at_address = _locked_until(f"address {where['address']}")
+    at_address = _locked_until(_door(where["address"]))
     if at_address and not _is_at_home(key, where["address"]):
         until = max(until or at_address, at_address)
     if until:
         refusal = f"输错次数过多，已锁定。请在 {timezone.localtime(until):%H:%M} 以后再试，或请管理员解锁"
         raise refuse(key, operator, refusal, "锁定中", where, code=LOCKED)
+
+
+def _door(address):
+    """What tries from an address are counted by: of IPv6 the network of one subscriber has one door."""
+    return f"address {origin_of(address)}"
 
 
 def _is_at_home(key, address):
@@ -174,7 +179,8 @@ def _is_at_home(key, address):
     names at home there are judged by their own lock alone, so that one's slips keep no colleague from work.
     """
     since = timezone.now() - timedelta(days=parameters.HOME.value())
-    return SignIn.objects.filter(login=key, address=address, succeeded=True, at__gt=since).exists()
+    homes = SignIn.objects.filter(login=key, succeeded=True, at__gt=since).values_list("address", flat=True)
+    return origin_of(address) in map(origin_of, homes.distinct())
 
 
 def _warning(left):
@@ -245,7 +251,7 @@ def _count(key, login, *, once=False) -> int:
 def _forgive(login, address):
     """Who finds the right password in the end was no stranger: what went before counts no more."""
     Guard.objects.filter(key=f"name {login}").delete()
-    for guard in Guard.objects.select_for_update().filter(key=f"address {address}"):
+    for guard in Guard.objects.select_for_update().filter(key=_door(address)):
         guard.tries = [[at, name] for at, name in guard.tries if name != login]
         guard.save()
 

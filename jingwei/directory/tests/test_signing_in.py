@@ -154,6 +154,19 @@ def test_five_bad_tries_from_an_address_lock_it_even_for_the_right_password(brow
 
 
 @pytest.mark.req("SEC-2")
+def test_one_subscribers_many_ipv6_addresses_are_one(browser, clerk, town):
+    has_signed_in(clerk, "2001:db8:0:7::aaaa")
+    for number in range(5):
+        enter(at(browser, f"2001:db8:0:7::{number}"), f"guess{number}", "wrong")
+    passwords.set_password(town.operator, RIGHT, must_change=False)
+    assert "以后再试" in enter(at(browser, "2001:db8:0:7:1::9"), "town", RIGHT).content.decode()
+    for login, address in [("village", "2001:db8:0:7::bbbb"), ("town", "2001:db8:0:8::9")]:
+        other = at(browser, address)
+        enter(other, login, RIGHT)
+        assert is_in(other), address
+
+
+@pytest.mark.req("SEC-2")
 def test_who_is_at_home_at_an_address_works_on_while_it_is_locked_for_strangers(browser, clerk, town):
     has_signed_in(clerk, "127.0.0.1")
     for _ in range(5):
