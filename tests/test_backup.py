@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.core.management import CommandError
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from jingwei import embedded
@@ -313,6 +313,18 @@ def test_what_was_erased_after_a_backup_is_erased_again_before_anybody_can_look(
         ) == [(1,)]
         assert rows("SELECT count(*) FROM oversight_erasure WHERE kind = 'samples'") == [(1,)]
         assert (home / "files" / journal.NAME).read_text().startswith(written)
+
+
+@pytest.mark.req("SEC-17")
+def test_a_database_that_went_back_in_time_erases_again_when_told(capsys):
+    someone = people.person(phone=PHONE)
+    with transaction.atomic():
+        forget(someone.number.clear())
+        transaction.set_rollback(True)
+    assert Person.objects.filter(pk=someone.pk).exists()
+    assert migrate.run(Namespace(new_signing_key=False, erase_again=True)) == 0
+    assert "按申请删除 1 人" in capsys.readouterr().out
+    assert not Person.objects.exists() and ErasureRequest.objects.get().state == ErasureRequest.DONE
 
 
 @pytest.mark.req("SEC-17")

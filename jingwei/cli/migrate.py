@@ -11,9 +11,11 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from jingwei.base import wall
+from jingwei.base.access import platform_actor
 from jingwei.base.crypto import create_key_ring
 from jingwei.cli.web import check_files
 from jingwei.directory.setup import ensure_dictionaries, ensure_roles
+from jingwei.oversight import erasing, forgetting, journal
 from jingwei.running import machines
 
 ALONE = 0x6D696772  # key of the advisory lock: two machines don't migrate at once
@@ -24,10 +26,17 @@ def add_arguments(parser):
     parser.add_argument(
         "--new-signing-key", action="store_true", help="实例改用本机的签名密钥；所有人须重新登录"
     )
+    parser.add_argument(
+        "--erase-again",
+        action="store_true",
+        help="数据库被恢复到过去的某一时刻后：按删除记录重做此后的删除",
+    )
 
 
 def run(options):
     bring_up_to_date(options.new_signing_key)
+    if options.erase_again:
+        print(f"删除　{erase_again(platform_actor('恢复数据库'), _erased())}")
     print("数据库结构和内置字典、角色已是最新。")
     check_files(on_purpose=True)
     return 0
@@ -44,6 +53,21 @@ def bring_up_to_date(new_signing_key=False, restoring=False):
         if new_signing_key:
             machines.forget_signing_key()
         machines.check_secrets()
+
+
+def _erased():
+    try:
+        return journal.read(journal.place()).entries
+    except journal.Broken as broken:
+        raise CommandError(f"{broken}。没有重做删除。") from None
+
+
+def erase_again(actor, entries: list[dict]) -> str:
+    """Erase what a journal of erasures tells of and the database does not know; says what that was."""
+    requests, nights = forgetting.forget_again(actor, entries), erasing.erase_again(actor, entries)
+    told = [f"按申请删除 {len(requests)} 人 {sum(each.total for each in requests):,} 条"] if requests else []
+    told += [f"到期的{proof.label} {proof.count:,} 条" for proof in nights]
+    return "，".join(told) or "没有要重做的删除"
 
 
 def is_unfinished(cursor) -> bool:

@@ -41,7 +41,7 @@ from jingwei.desk import files
 from jingwei.desk.storage import store
 from jingwei.kit.sm4siv import Tampered
 from jingwei.messages.models import SmsMessage
-from jingwei.oversight import erasing, forgetting, journal
+from jingwei.oversight import journal
 from jingwei.people.day_counts import DOSES, PEOPLE, recount
 from jingwei.testing.models import SAMPLES
 
@@ -273,13 +273,10 @@ def _settle():
 
 
 def _erase_again(entries) -> str:
-    """Erase what the journal tells of, have the instance know the journal, and say what was done."""
+    """Have the instance know the journal and erase what it tells of; says what that was."""
     known = {json.dumps(entry) for entry in journal.read(journal.place()).entries}
     journal.append(*(entry for entry in entries if json.dumps(entry) not in known))
-    requests, nights = forgetting.forget_again(ACTOR, entries), erasing.erase_again(ACTOR, entries)
-    told = [f"按申请删除 {len(requests)} 人 {sum(each.total for each in requests):,} 条"] if requests else []
-    told += [f"到期的{proof.label} {proof.count:,} 条" for proof in nights]
-    return "，".join(told) or "备份以后没有要重做的删除"
+    return migrate.erase_again(ACTOR, entries)
 
 
 # --- is it what it was? -------------------------------------------------------------------------------------
