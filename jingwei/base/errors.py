@@ -19,7 +19,7 @@ AWAY = {None, "57P01", "57P02", "57P03", "53300"}
 
 def is_away(error: BaseException) -> bool:
     """Whether the database could not be reached, or was lost on the way, rather than refused something."""
-    cause = error if isinstance(error, psycopg.Error) else error.__cause__
+    cause = error.__cause__
     if isinstance(cause, psycopg.InterfaceError):  # the connection is closed already
         return True
     if not isinstance(cause, psycopg.OperationalError):

@@ -49,7 +49,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         stand = wall.stand()
         # In a transaction that has failed only its end is possible.
         if stand != self._told and self.connection.info.transaction_status != TransactionStatus.INERROR:
-            self.connection.execute(_PLACE, [stand.role, *stand.settings])
+            with self.wrap_database_errors:
+                self.connection.execute(_PLACE, [stand.role, *stand.settings])
             self._told = stand
 
     def _rollback(self):
