@@ -104,9 +104,9 @@ def delete_record(actor, obj, *, resource, reason=""):
             f"“{label}”仍被{'、'.join(kinds)}使用（{len(error.protected_objects)} 处），不能删除。"
             "请先解除使用，或改为停用。"
         ) from error
+    obj.pk = pk
     if not deleted:
         raise ValidationError(f"“{label}”已被删除")
-    obj.pk = pk
     audit.record(actor, "删除", obj, resource=resource, label=label, reason=reason)
 
 

@@ -277,6 +277,7 @@ def test_a_record_is_deleted_and_logged_once(village):
     resource.delete(village.actor, first)
     with pytest.raises(ValidationError, match="已被删除"):
         resource.delete(village.actor, second)
+    assert second.pk, "the page that tells so looks at what hangs on it"
     with pytest.raises(StaleRecord):
         resource.save(village.actor, second, values={"name": "乙"})
     assert LogEntry.objects.filter(act="删除").count() == 1
