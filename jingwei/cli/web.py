@@ -74,7 +74,13 @@ def list_files(actor, reason) -> str:
     """Collect the files of the pages from the program, and list both as they are; the releases in words."""
     before = integrity.listed_release()
     # All anew: a collected file that somebody has changed would be listed with the others.
-    call_command("collectstatic", interactive=False, clear=True, verbosity=0)
+    if settings.STATIC_ROOT.exists():
+        shutil.rmtree(settings.STATIC_ROOT)
+    private = os.umask(0o022)  # nginx serves them, under a user of its own
+    try:
+        call_command("collectstatic", interactive=False, verbosity=0)
+    finally:
+        os.umask(private)
     now = integrity.make()
     audit.record(
         actor,

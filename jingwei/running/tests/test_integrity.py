@@ -1,6 +1,8 @@
 """Files that were changed behind the platform's back."""
 
+import os
 import subprocess
+from functools import partial
 
 import pytest
 
@@ -159,6 +161,18 @@ def test_a_start_after_an_upgrade_lists_it_with_a_line_that_names_both(shipped, 
     assert integrity.differences() == []
     assert (shipped / "static/a.py").read_text() == "version 2"
     assert not (shipped / "static/page.js").exists()  # collected anew: what was changed is not listed along
+
+
+def test_what_nginx_serves_is_readable_for_it_under_the_umask_of_the_services(shipped, request):
+    request.addfinalizer(partial(os.umask, os.umask(0o077)))
+    (shipped / "integrity.json").unlink()
+    (shipped / "program/css").mkdir()
+    (shipped / "program/css/page.css").write_text("body {}")
+    web.check_files()
+    assert (shipped / "static/css/page.css").stat().st_mode & 0o077 == 0o044
+    for folder in (shipped / "static", shipped / "static/css"):
+        assert folder.stat().st_mode & 0o077 == 0o055
+    assert (shipped / "integrity.json").stat().st_mode & 0o077 == 0
 
 
 def test_a_start_after_a_change_says_so_and_lists_nothing(shipped, capsys):
