@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from jingwei.base import chain, loading, replica
+from jingwei.base import chain, reading, replica, undoing
 from jingwei.base.resource import Page, Resource, System
 from jingwei.base.sheets import Sheet, sheet_of
 from jingwei.desk import attachments, boundaries, files, job_pages, jobs, unmasking
@@ -126,7 +126,8 @@ PARAMETERS = [
     *messages_actions.PARAMETERS,
     exchange_queries.INTERVAL,
     exchange_sources.TIMEOUT,
-    *loading.PARAMETERS,
+    *reading.PARAMETERS,
+    undoing.UNDO_DAYS,
     *attachments.PARAMETERS,
     *files.PARAMETERS,
     *jobs.PARAMETERS,

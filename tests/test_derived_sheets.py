@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from jingwei.base import loading
+from jingwei.base import loading, undoing
 from jingwei.base.access import DataScope
 from jingwei.base.models import LogEntry
 from jingwei.base.sheets import form_sheet_of, sheet_of
@@ -63,9 +63,9 @@ def test_rows_go_in_by_the_rules_of_the_form_and_come_out_again(sysadmin, depart
 
     changed = loading.load(sysadmin.actor, departments, file([office.name, "信访科", "9"]))
     assert outcome(changed) == (0, 1, 0, 0)
-    loading.undo(sysadmin.actor, departments, changed)
+    undoing.undo(sysadmin.actor, departments, changed)
     assert Department.objects.get(name="信访科").order == 7
-    assert loading.undo(sysadmin.actor, departments, load)["deleted"] == 1
+    assert undoing.undo(sysadmin.actor, departments, load)["deleted"] == 1
     assert not Department.objects.filter(name="档案科").exists()
 
 

@@ -6,8 +6,9 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from jingwei import menu
-from jingwei.base.loading import load, undo
+from jingwei.base.loading import load
 from jingwei.base.models import Load
+from jingwei.base.undoing import undo
 from jingwei.desk.lists import Selection
 from jingwei.directory.models import Operator, Organisation, Region, RetiredLogin, end_of_account
 

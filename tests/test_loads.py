@@ -19,7 +19,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connection
 from django.utils import timezone
 
-from jingwei.base import loading, merging, reading, workbooks
+from jingwei.base import loading, merging, reading, undoing, workbooks
 from jingwei.base.models import Job, Load, LoadChunk, LoadRow, LogEntry
 from jingwei.desk import personal
 from jingwei.kit.idcard import check_digits
@@ -129,7 +129,7 @@ def test_a_row_that_names_another_community_moves_the_person(town, roster):
         "990101001002",
         town.actor.name,
     )
-    loading.undo(town.actor, ROSTER, load)
+    undoing.undo(town.actor, ROSTER, load)
     assert Person.objects.get(pk=there.pk).region_id == VILLAGE
     assert there.transfers.count() == 2
 
@@ -246,9 +246,9 @@ def test_undoing_deletes_what_was_added_restores_what_was_changed_and_names_what
     load = loading.load(village.actor, ROSTER, path)
     Person.objects.filter(pk=changed_since.pk).update(name="又改", version=9)
     Person.objects.get(number=used).doses.create(dose=1, on=date(2021, 1, 1))
-    undone = loading.undo(village.actor, ROSTER, load)
+    undone = undoing.undo(village.actor, ROSTER, load)
     assert undone == {"deleted": 1, "restored": 1, "left": 2, "total": 4}
-    assert [(left.sheet_row, left.outcome) for left in loading.left_rows(load)] == [
+    assert [(left.sheet_row, left.outcome) for left in undoing.left_rows(load)] == [
         (3, "此后已被修改"),
         (5, "已有疫苗接种"),
     ]
@@ -257,7 +257,7 @@ def test_undoing_deletes_what_was_added_restores_what_was_changed_and_names_what
     assert not Person.objects.filter(number=new).exists()
     assert LogEntry.objects.get(act="撤销导入").detail["deleted"] == 1
     with pytest.raises(ValidationError, match="已经撤销"):
-        loading.undo(village.actor, ROSTER, load)
+        undoing.undo(village.actor, ROSTER, load)
 
 
 @pytest.mark.req("P-5.3", "SEC-17")
@@ -265,7 +265,7 @@ def test_what_undoing_needs_is_forgotten_when_it_is_too_late(village, roster):
     load = loading.load(village.actor, ROSTER, roster(row(numbers(1)[0])))
     Load.objects.update(created_at=timezone.now() - timedelta(days=31))
     with pytest.raises(ValidationError, match="超过 30 天"):
-        loading.undo(village.actor, ROSTER, load)
+        undoing.undo(village.actor, ROSTER, load)
     [kept] = [kept for kept in personal.KEPT if kept.model is LoadRow]
     assert kept.erase_some(kept.limit(timezone.now())).count == 1
     assert not LoadRow.objects.exists()
@@ -401,7 +401,7 @@ def test_a_load_killed_again_and_again_comes_out_as_if_nothing_had_happened(vill
     assert (load.state, load.chunks.count()) == (Load.DONE, 21)
     assert LoadRow.objects.filter(load=load, outcome=merging.ADDED).count() == Person.objects.count() == 2_000
     assert LogEntry.objects.filter(act="导入").count() == 1
-    assert loading.undo(village.actor, ROSTER, load)["deleted"] == 2_000
+    assert undoing.undo(village.actor, ROSTER, load)["deleted"] == 2_000
 
 
 @pytest.mark.django_db(transaction=True)

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from django.conf import settings
 
-from jingwei.base import loading
+from jingwei.base import loading, undoing
 from jingwei.base.models import Job, Load, LoadRow, LogEntry
 from jingwei.desk import imports, jobs, tasks
 from jingwei.kit.idcard import check_digits
@@ -69,7 +69,7 @@ def vaccinated(load, *doses):
 
 @pytest.mark.req("P-6.3")
 def test_an_undoing_that_was_stopped_is_half_done_and_goes_on(village, load, monkeypatch):
-    monkeypatch.setattr(loading, "UNDONE_AT_ONCE", 10)
+    monkeypatch.setattr(undoing, "UNDONE_AT_ONCE", 10)
     people = numbers(60)
     roster(load, people[:30], "1号")
     taken = roster(load, people, "2号")
@@ -82,11 +82,11 @@ def test_an_undoing_that_was_stopped_is_half_done_and_goes_on(village, load, mon
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        loading.undo(village.actor, ROSTER, taken, progress=stop)
+        undoing.undo(village.actor, ROSTER, taken, progress=stop)
     taken.refresh_from_db()
     assert (taken.state, Person.objects.count()) == (Load.UNDOING, 50)
     assert told == [(10, 60), (20, 60), (30, 60), (40, 60)]
-    undone = loading.undo(village.actor, ROSTER, taken, progress=stop)
+    undone = undoing.undo(village.actor, ROSTER, taken, progress=stop)
     assert undone == {"deleted": 30, "restored": 29, "left": 1, "total": 60}
     assert sorted(one.address.clear() for one in Person.objects.all()) == ["1号"] * 29 + ["2号"]
     assert [row.outcome for row in LoadRow.objects.filter(load=taken)] == ["此后已被修改"]
@@ -95,7 +95,7 @@ def test_an_undoing_that_was_stopped_is_half_done_and_goes_on(village, load, mon
 
 @pytest.mark.req("CL-6.3")
 def test_an_undoing_of_samples_that_was_stopped_goes_on(village, load, monkeypatch):
-    monkeypatch.setattr(loading, "UNDONE_AT_ONCE", 10)
+    monkeypatch.setattr(undoing, "UNDONE_AT_ONCE", 10)
     people = numbers(40)
     sampled(load, *((n, "2026-11-05 09:00", "待出") for n in people[:20]))
     taken = sampled(load, *((n, "2026-11-05 09:00", "阴性") for n in people))
@@ -105,9 +105,9 @@ def test_an_undoing_of_samples_that_was_stopped_goes_on(village, load, monkeypat
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        loading.undo(village.actor, SAMPLES, taken, progress=stop)
+        undoing.undo(village.actor, SAMPLES, taken, progress=stop)
     assert (Sample.objects.count(), Sample.objects.filter(result="待出").count()) == (30, 20)
-    undone = loading.undo(village.actor, SAMPLES, taken)
+    undone = undoing.undo(village.actor, SAMPLES, taken)
     assert undone == {"deleted": 20, "restored": 20, "left": 0, "total": 40}
     assert list(Sample.objects.values_list("result", flat=True)) == ["待出"] * 20
     assert Unregistered.objects.count() == 20
@@ -118,13 +118,13 @@ import sys, django
 django.setup()
 from jingwei.base import wall
 wall.unplaced = wall.BEYOND
-from jingwei.base import loading
+from jingwei.base import loading, undoing
 from jingwei.base.models import Load
 from jingwei.directory.actors import actor_of_login
 from jingwei.people.sheets import RosterSheet
-loading.UNDONE_AT_ONCE = 20
+undoing.UNDONE_AT_ONCE = 20
 village = actor_of_login("village", address="", device="")
-loading.undo(village, RosterSheet(), Load.objects.get(pk=sys.argv[1]))
+undoing.undo(village, RosterSheet(), Load.objects.get(pk=sys.argv[1]))
 """
 
 
@@ -174,7 +174,7 @@ def undo(village):
 
 @pytest.mark.req("P-6.3", "SEC-8")
 def test_an_undoing_is_cancelled_and_continued_on_its_page(village, load, undo, monkeypatch):
-    monkeypatch.setattr(loading, "UNDONE_AT_ONCE", 10)
+    monkeypatch.setattr(undoing, "UNDONE_AT_ONCE", 10)
     people = numbers(30)
     taken = roster(load, people, "1号")
     used = Person.objects.get(number=people[0])
@@ -210,10 +210,10 @@ def test_who_came_in_several_loads_leaves_the_list_with_the_last_of_them(village
     second = sampled(load, (STRANGER, "2026-11-04 09:00", "阴性"))
     third = vaccinated(load, ("1", "2021-05-01"))
     for taken, sheet in ((second, SAMPLES), (third, DOSES)):
-        loading.undo(village.actor, sheet, taken)
+        undoing.undo(village.actor, sheet, taken)
         assert Unregistered.objects.count() == 1
     assert not UnregisteredDose.objects.exists()
-    loading.undo(village.actor, SAMPLES, first)
+    undoing.undo(village.actor, SAMPLES, first)
     assert not Unregistered.objects.exists()
 
 
@@ -222,7 +222,7 @@ def test_who_came_again_with_the_same_rows_leaves_the_list_with_them(village, lo
     first = sampled(load, (STRANGER, "2026-11-03 09:00", "阴性"))
     second = sampled(load, (STRANGER, "2026-11-03 09:00", "阴性"))
     assert not SAMPLES.has_brought(second)
-    loading.undo(village.actor, SAMPLES, first)
+    undoing.undo(village.actor, SAMPLES, first)
     assert not Unregistered.objects.exists() and not Sample.objects.exists()
 
 
@@ -231,5 +231,5 @@ def test_who_was_registered_meanwhile_stays(village, load):
     taken = sampled(load, (STRANGER, "2026-11-03 09:00", "阴性"))
     person(number=STRANGER)
     Unregistered.objects.update(state=Unregistered.REGISTERED)
-    loading.undo(village.actor, SAMPLES, taken)
+    undoing.undo(village.actor, SAMPLES, taken)
     assert Unregistered.objects.count() == 1

@@ -5,7 +5,7 @@ import csv
 import pytest
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from jingwei.base import loading
+from jingwei.base import loading, undoing
 from jingwei.base.models import LogEntry
 from jingwei.desk.tasks import TIMETABLE
 from jingwei.people import registering
@@ -133,7 +133,7 @@ def test_who_leaves_the_register_waits_again(entry, village, load):
     sampled(load, village, "2026-11-07 09:00")
     roster = load(village, RosterSheet(), ["村/社区", "姓名", "证件号"], ["上埔社区", "外来人", STRANGER])
     assert not waiting()
-    loading.undo(village.actor, RosterSheet(), roster)
+    undoing.undo(village.actor, RosterSheet(), roster)
     assert waiting()
     someone = person(number=STRANGER, name="外来人")
     Unregistered.objects.update(state=REGISTERED)

@@ -5,18 +5,11 @@ chunk, each in one transaction that also remembers the chunk. A load whose worke
 finds the same chunks and goes on behind the last one remembered.
 """
 
-import io
-import resource
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from contextvars import copy_context
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from datetime import time as clock
-from functools import partial
-from itertools import repeat
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -25,54 +18,31 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connection, transaction
 from django.utils import timezone
 
-from jingwei.base import audit, findings, merging, reading
+from jingwei.base import audit, findings, merging
 from jingwei.base.columns import Context
 from jingwei.base.indexes import filling
 from jingwei.base.models import Load, LoadChunk
-from jingwei.base.parameters import Parameter
+from jingwei.base.preparing import (
+    Prepared,
+    Progress,
+    merge_repetitions,
+    own_peak_mb,
+    pack,
+    prepare,
+    unpack,
+    untold,
+)
 from jingwei.base.reading import ROW
 from jingwei.base.sheets import MESSAGES, Sheet, clean_frame
 from jingwei.base.wall import beyond_scope
 
-UNDO_DAYS = Parameter(
-    "import.undo_days",
-    "导入可撤销天数",
-    30,
-    "导入后多少天内可以整体撤销；过后清除撤销所需的旧值",
-    "天",
-    low=1,
-    high=365,
-)
-PARAMETERS = [*reading.PARAMETERS, UNDO_DAYS]
-
 MODES = {"both": "新增和修改", "add": "只新增", "update": "只修改"}
 BAD = {"skip": "跳过错误行", "stop": "有错误行则全部不导入"}
-UNDONE_AT_ONCE = 5_000  # rows
 MOST_TOLD = 20_000  # messages of each kind in the counts at hand; `findings` has them all
 PATIENCE = 30  # seconds to wait for another process that is at the same file
 # First halves of the keys of advisory locks. One process at a time works on a load. One load at a time writes
 # to a table, so that two loads of the same people never wait for each other's rows crosswise.
 _RUNNING, _WRITING = 0x4C6F61, 0x4C6F62
-
-Progress = Callable[[int, int], None]
-"""Told (rows done, rows in all) between chunks; what it raises ends the work there."""
-
-
-@dataclass
-class Prepared:
-    """A file read, cleaned and freed of repetitions; `chunks` are compressed frames of its good rows."""
-
-    outline: reading.Outline
-    chunks: list[bytes] = field(default_factory=list)
-    rows: int = 0  # in the chunks
-    read: int = 0
-    merged: int = 0
-    same: int = 0
-    refused: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=MESSAGES))
-    warnings: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=MESSAGES))
-    rules: dict[str, int] = field(default_factory=dict)
-    whole: bool = True  # False: reading stopped at the bound asked for
-    peak_mb: int = 0  # memory of the reader and of this process together
 
 
 @beyond_scope()
@@ -105,16 +75,16 @@ def load(
         asked = {"mode": mode, "bad": bad, "mapping": mapping or {}, "worksheet": worksheet}
         asked["today"] = today or timezone.localdate()
         record = _begin(actor, sheet, path, asked, file_name or Path(path).name, job)
-    with _only_here(record):
+    with only_here(record):
         record.refresh_from_db()
         if record.state == Load.RUNNING:
             try:
-                _run(actor, sheet, path, record, progress or _untold)
+                _run(actor, sheet, path, record, progress or untold)
             except ValidationError as refusal:
                 close(actor, record, Load.FAILED, reason="；".join(refusal.messages))
                 raise
         elif record.counts.get("rejected_rows"):
-            _tell_again(actor, sheet, path, record, progress or _untold)
+            _tell_again(actor, sheet, path, record, progress or untold)
     return record
 
 
@@ -124,10 +94,6 @@ def require_import(actor, sheet):
         raise PermissionDenied(f"您没有导入“{sheet.label}”的权限，请联系管理员")
     if closed := sheet.closed():
         raise ValidationError(closed)
-
-
-def _untold(done, total):
-    """No one asked how far the work is."""
 
 
 def _begin(actor, sheet, path, asked, file_name, job):
@@ -158,7 +124,8 @@ def digest_of(path: Path) -> str:
 
 
 @contextmanager
-def _only_here(record):
+def only_here(record: Load):
+    """Inside, no other process works on this load; waits for one that does."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s, %s)", [_RUNNING, record.pk])
         try:
@@ -220,12 +187,12 @@ def _store(actor, sheet, record, prepared, progress):
     table = merging.Table(sheet)
     table.begin()
     done = dict(record.chunks.values_list("number", "counts"))
-    stored = sum(len(_unpacked(prepared.chunks[number])) for number in done)
+    stored = sum(len(unpack(prepared.chunks[number])) for number in done)
 
     def compared():
         for number, packed in enumerate(prepared.chunks):
             if number not in done:
-                rows = _unpacked(packed)
+                rows = unpack(packed)
                 with transaction.atomic():
                     placed = sheet.place(actor, rows)
                     outcome = merging.compare(actor, table, placed.rows, record.mode)
@@ -273,7 +240,7 @@ def _chunk():
 def _merge_chunk(actor, table, record, rows, placed, outcome, added):
     """Store a chunk as compared, with the additions made of it; its counts. Called in its transaction."""
     sheet = table.sheet
-    _take_turn(sheet)
+    take_turn(sheet)
     if sheet.save:
         outcome = merging.merge_singly(actor, table, record, outcome)
     else:
@@ -283,7 +250,7 @@ def _merge_chunk(actor, table, record, rows, placed, outcome, added):
     return _chunk_counts(rows, placed, outcome)
 
 
-def _take_turn(sheet):
+def take_turn(sheet):
     """Wait until no other load writes to the same tables, and keep them until the end of the transaction."""
     model = sheet.turns or (None if sheet.events else sheet.model)
     if model:
@@ -301,8 +268,8 @@ def _store_events(actor, sheet, record, prepared, progress):
 
     def made_ready(number):
         if number in done:
-            return sum(len(_unpacked(packed)) for packed in chunks[number]), None
-        rows = pl.concat(sheet.ready(_unpacked(packed)) for packed in chunks[number])
+            return sum(len(unpack(packed)) for packed in chunks[number]), None
+        rows = pl.concat(sheet.ready(unpack(packed)) for packed in chunks[number])
         return len(rows), rows
 
     with ThreadPoolExecutor(1) as ahead:
@@ -322,7 +289,7 @@ def _store_events(actor, sheet, record, prepared, progress):
 
 def _add_events(actor, sheet, record, rows):
     """Store a chunk of events; its counts."""
-    _take_turn(sheet)
+    take_turn(sheet)
     placed = sheet.place(actor, rows)
     outcome = sheet.store(actor, placed.rows, record)
     if len(placed.strangers):
@@ -342,10 +309,10 @@ def take_rows(actor, sheet: Sheet, record: Load, raw: pl.DataFrame) -> dict:
     now = timezone.make_naive(timezone.now())
     cleaned = clean_frame(sheet, raw, Context(actor, f"{sheet.resource}.import", now))
     rows = cleaned.values.select(ROW, *sheet.carried)
-    good = Prepared(None, [_packed(rows)], len(rows))
+    good = Prepared(None, [pack(rows)], len(rows))
     if same := list(sheet.identity or sheet.key):
-        _merge_repetitions(sheet, same, good, [rows.select(same).hash_rows()])
-        rows = _unpacked(good.chunks[0])
+        merge_repetitions(sheet, same, good, [rows.select(same).hash_rows()])
+        rows = unpack(good.chunks[0])
     if sheet.events:
         counts = _add_events(actor, sheet, record, sheet.ready(rows))
     else:
@@ -404,105 +371,6 @@ def close(actor, record: Load, state, counts: dict | None = None, said=None, rea
     )
 
 
-def prepare(
-    actor,
-    sheet: Sheet,
-    path: Path,
-    *,
-    mapping: dict[str, str] | None = None,
-    worksheet="",
-    today: date,
-    most: int | None = None,
-    progress: Progress = _untold,
-) -> Prepared:
-    """Read and clean the file at `path`, or its first `most` rows; rows of the same key become one."""
-    context = Context(actor, f"{sheet.resource}.import", _now(today))
-    names, same = [ROW, *sheet.carried], list(sheet.identity or sheet.key)
-    refused, warnings, hashes_of = [], [], []
-    with reading.read(path, sheet.wanted(), mapping or None, worksheet=worksheet) as source:
-        prepared = Prepared(source.outline)
-        for raw in source:
-            if most is not None and prepared.read + len(raw) > most:
-                raw, prepared.whole = raw.head(most - prepared.read), False
-            cleaned = clean_frame(sheet, raw, context)
-            prepared.read += len(raw)
-            refused.append(cleaned.refused)
-            warnings.append(cleaned.warnings)
-            for rule, count in cleaned.rules.items():
-                prepared.rules[rule] = prepared.rules.get(rule, 0) + count
-            rows = cleaned.values.select(names)
-            if same:
-                hashes_of.append(rows.select(same).hash_rows())
-            prepared.rows += len(rows)
-            prepared.chunks.append(_packed(rows))
-            progress(0, prepared.read)
-            if not prepared.whole:
-                break
-    prepared.peak_mb = source.peak_mb + _own_peak_mb()
-    prepared.refused = pl.concat([prepared.refused, *refused])
-    prepared.warnings = pl.concat([prepared.warnings, *warnings])
-    if not prepared.read:
-        raise reading.Unreadable(f"第 {prepared.outline.row} 行的表头下面没有数据；请填写后再导入")
-    if same:
-        _merge_repetitions(sheet, same, prepared, hashes_of)
-    return prepared
-
-
-def _now(today):
-    """The moment after which a time lies in the future: now, or the end of a day that is over."""
-    now = timezone.make_naive(timezone.now())
-    return now if today == now.date() else datetime.combine(today, clock.max)
-
-
-def _merge_repetitions(sheet, key, prepared, hashes_of):
-    """Make rows of one key one row, where the first of them stands: a later non-empty value wins (CL-6.2).
-
-    Later is what comes later by the sheet's precedence, or else in the file.
-    """
-    hashed = pl.concat(hashes_of)
-    repeated = hashed.is_duplicated()
-    if not repeated.any():
-        return
-    picked, start = [], 0
-    for number, packed in enumerate(prepared.chunks):
-        rows = _unpacked(packed)
-        mask = repeated.slice(start, len(rows))
-        start += len(rows)
-        if mask.any():
-            picked.append(rows.filter(mask).with_columns(chunk=number))
-            prepared.chunks[number] = _packed(rows.filter(~mask))
-    every = pl.concat(picked)
-    if sheet.precedence:
-        every = every.sort(*sheet.precedence, ROW)
-    names = [name for name in every.columns if name not in (ROW, "chunk", *key)]
-    so_far = every.with_columns(pl.col(names).forward_fill().over(key))
-    before = so_far.with_columns(pl.col(names).shift(1).over(key))
-    news = pl.any_horizontal(
-        every[name].is_not_null() & every[name].ne_missing(before[name]) for name in names
-    )
-    later = pl.int_range(pl.len()).over(key) > 0
-    counted = every.select(merged=(news & later).sum(), same=(~news & later).sum())
-    prepared.merged, prepared.same = counted.row(0)
-    prepared.rows -= prepared.merged + prepared.same
-    single = so_far.group_by(key, maintain_order=True).agg(
-        pl.col(names).last(), pl.col(ROW).min(), pl.col("chunk").min()
-    )
-    for (number,), rows in single.group_by("chunk"):
-        rest = _unpacked(prepared.chunks[number])
-        prepared.chunks[number] = _packed(pl.concat([rest, rows.select(rest.columns)]).sort(ROW))
-
-
-def _packed(rows):
-    """A frame in few bytes: a million rows wait in memory, for a file would hold them in clear (P-4.1)."""
-    packed = io.BytesIO()
-    rows.write_ipc(packed, compression="lz4")
-    return packed.getvalue()
-
-
-def _unpacked(packed):
-    return pl.read_ipc(io.BytesIO(packed))
-
-
 def _refused(prepared, chunks):
     later = [pl.DataFrame(chunk["refused"], MESSAGES, orient="row") for chunk in chunks]
     return pl.concat([prepared.refused, *later]).sort(ROW, maintain_order=True)
@@ -522,12 +390,8 @@ def _counts(prepared, chunks, said, started):
         "corrected": prepared.rules,
         "notes": prepared.outline.notes,
         "seconds": round(time.monotonic() - started, 2),
-        "peak_mb": max(prepared.peak_mb, _own_peak_mb()),
+        "peak_mb": max(prepared.peak_mb, own_peak_mb()),
     }
-
-
-def _own_peak_mb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _said(sheet, outline, refused, warnings):
@@ -552,13 +416,13 @@ def preview(
 ) -> dict:
     """What `load` would do, in the same counts; nothing is stored. `partial`: only the first `most` rows."""
     require_import(actor, sheet)
-    started, progress = time.monotonic(), progress or _untold
+    started, progress = time.monotonic(), progress or untold
     today = today or timezone.localdate()
     chosen = {"mapping": mapping, "worksheet": worksheet, "today": today, "most": most}
     prepared = prepare(actor, sheet, path, **chosen, progress=progress)
     chunks, done = [], 0
     for packed in prepared.chunks:
-        rows = _unpacked(packed)
+        rows = unpack(packed)
         with transaction.atomic():
             if sheet.events:  # what they would do is known by doing it
                 trial = Load.objects.create(sheet=sheet.name, resource=sheet.resource, mode=mode, today=today)
@@ -572,74 +436,3 @@ def preview(
         progress(done, prepared.rows)
     said = _said(sheet, prepared.outline, _refused(prepared, chunks), prepared.warnings)
     return _counts(prepared, chunks, said, started) | {"partial": not prepared.whole}
-
-
-@beyond_scope()
-def undo(actor, sheet: Sheet, record: Load, *, progress: Progress | None = None) -> dict:
-    """Take a load back as a whole: {deleted, restored, left, total} rows (P-5.3).
-
-    It goes chunk by chunk, the last rows first, since they may refer to those before; what a chunk took back
-    is forgotten in its transaction, so that an undoing that was cut off goes on behind it. Until it is
-    through the load is UNDOING. Rows that were changed since, or are referred to, stay; `left_rows` has them.
-    ValidationError when it is too late.
-    """
-    require_import(actor, sheet)
-    with _only_here(record):
-        record.refresh_from_db()
-        if record.state != Load.UNDOING:
-            _begin_undoing(sheet, record)
-        take_back, chunks = _undoing(actor, sheet, record)
-        for chunk in chunks:
-            with transaction.atomic():
-                _take_turn(sheet)
-                found = take_back(chunk)
-                record.undone |= {name: record.undone[name] + count for name, count in found.items()}
-                record.save(update_fields=["undone"])
-            (progress or _untold)(sum(record.undone[name] for name in _UNDONE), record.undone["total"])
-            if sheet.events and not any(found.values()):
-                break
-        _end_undoing(actor, sheet, record)
-    return record.undone
-
-
-_UNDONE = ("deleted", "restored", "left")
-
-
-@transaction.atomic
-def _begin_undoing(sheet, record):
-    if record.state not in (Load.DONE, Load.CANCELLED, Load.FAILED):
-        raise ValidationError("这次导入还没有结束或已经撤销，不能撤销")
-    if record.created_at < timezone.now() - timedelta(days=UNDO_DAYS.value()):
-        raise ValidationError(f"导入已超过 {UNDO_DAYS.value()} 天，不能撤销")
-    if not sheet.has_brought(record):
-        raise ValidationError("这次导入没有可以撤销的数据")
-    # First, so that nothing of it finds its person any more.
-    _take_turn(sheet)
-    sheet.forget_aside(record)
-    record.state = Load.UNDOING
-    record.undone = dict.fromkeys(_UNDONE, 0) | {"total": sheet.brought(record).count()}
-    record.save(update_fields=["state", "undone"])
-
-
-def _undoing(actor, sheet, record):
-    """The function that takes a chunk back, and the chunks."""
-    if sheet.events:
-        return partial(sheet.take_back, actor, record), repeat(UNDONE_AT_ONCE)
-    done = record.rows.filter(outcome__in=(merging.ADDED, merging.CHANGED))
-    ids = list(done.order_by("-pk").values_list("pk", flat=True))
-    chunks = [ids[start : start + UNDONE_AT_ONCE] for start in range(0, len(ids), UNDONE_AT_ONCE)]
-    return partial(merging.undo, actor, merging.Table(sheet), record), chunks
-
-
-@transaction.atomic
-def _end_undoing(actor, sheet, record):
-    record.undone["left"] += sheet.leave(record)
-    record.state = Load.UNDONE
-    record.save(update_fields=["state", "undone"])
-    sheet.after_load(record.undone["deleted"] + record.undone["restored"])
-    audit.record(actor, "撤销导入", record, resource=record.resource, **record.undone)
-
-
-def left_rows(record: Load):
-    """The rows of an undone load that stayed as they are, as LoadRow in the order of the sheet."""
-    return record.rows.exclude(outcome__in=(merging.ADDED, merging.CHANGED)).order_by("sheet_row", "pk")

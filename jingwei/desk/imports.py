@@ -24,7 +24,7 @@ from django.utils import timezone
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from jingwei.base import audit, loading, reading, workbooks
+from jingwei.base import audit, loading, reading, undoing, workbooks
 from jingwei.base.fields import SealedField, mask
 from jingwei.base.findings import KINDS, Findings
 from jingwei.base.models import ColumnMapping, Load
@@ -532,7 +532,7 @@ def _result(request, sheet, load):
     if which not in ("left", *KINDS):
         which = "left" if load.undone.get("left") else "rejected"
     found = {kind: Findings(load, kind) for kind in KINDS}
-    told = loading.left_rows(load) if which == "left" else found[which]
+    told = undoing.left_rows(load) if which == "left" else found[which]
     said = Paginator(told, SHOWN).get_page(request.GET.get("page"))
     if which == "left":
         named = sheet.named(request.actor, [row.row for row in said])
@@ -546,13 +546,13 @@ def _result(request, sheet, load):
         "summary": summary(load),
         "word": UNDO_WORD,
         "may_undo": may_undo(sheet, load),
-        "undo_until": load.created_at + timedelta(days=loading.UNDO_DAYS.value()),
+        "undo_until": load.created_at + timedelta(days=undoing.UNDO_DAYS.value()),
     }
 
 
 def may_undo(sheet, load) -> bool:
     """Whether there is something to take back, and still time for it."""
-    in_time = load.created_at >= timezone.now() - timedelta(days=loading.UNDO_DAYS.value())
+    in_time = load.created_at >= timezone.now() - timedelta(days=undoing.UNDO_DAYS.value())
     begun = (Load.DRAFT, Load.RUNNING, Load.UNDOING, Load.UNDONE)
     return in_time and load.state not in begun and sheet.has_brought(load)
 
@@ -578,7 +578,7 @@ def undo_load(resource, actor, job, report) -> dict:
     """Work of the kind of job `import-undo`; one that was stopped goes on where it stopped."""
     load = Load.objects.get(pk=job.arguments["load"])
     try:
-        undone = loading.undo(actor, sheet_of(resource), load, progress=report)
+        undone = undoing.undo(actor, sheet_of(resource), load, progress=report)
     except jobs.Cancelled:
         audit.record(
             actor, "撤销导入", load, resource=load.resource, result="失败", reason="已取消", **load.undone

@@ -9,7 +9,6 @@ from django.db.models import Q
 
 from jingwei.base.attachments import Attachment, StrayObject
 from jingwei.base.fields import reveal
-from jingwei.base.loading import UNDO_DAYS
 from jingwei.base.models import (
     Alarm,
     AlarmWatch,
@@ -33,6 +32,7 @@ from jingwei.base.models import (
 )
 from jingwei.base.parameters import Parameter
 from jingwei.base.personal import Columns, Gone, Held, Kept, Stays
+from jingwei.base.undoing import UNDO_DAYS
 from jingwei.desk import files, jobs
 from jingwei.desk.addresses import opened
 

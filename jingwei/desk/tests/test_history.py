@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from jingwei import menu
-from jingwei.base import loading
+from jingwei.base import loading, undoing
 from jingwei.desk.history import history_of
 from jingwei.directory.models import Role
 from jingwei.people.models import Person
@@ -37,7 +37,7 @@ def test_whoever_brought_a_person_by_a_sheet_is_named(village, tmp_path):
     path = tmp_path / "名单.csv"
     load(village, RosterSheet(), path, "村/社区,姓名,证件号", f"上埔社区,陈新,{number}")
     taken = load(village, RosterSheet(), path, "村/社区,姓名,证件号", f"上埔社区,陈改,{number}")
-    loading.undo(village.actor, RosterSheet(), taken)
+    undoing.undo(village.actor, RosterSheet(), taken)
     who = village.actor.name
     assert told("people", Person.objects.get()) == [
         (who, "撤销导入", {"姓名": ["陈改", "陈新"]}),

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 
-from jingwei.base import loading
+from jingwei.base import loading, undoing
 from jingwei.base.models import Job, Load
 from jingwei.cli import import_sheet
 from jingwei.desk import jobs, tasks
@@ -103,7 +103,7 @@ def test_an_import_of_before_is_not_undone(venueops, tmp_path):
     load = loading.load(venueops.actor, VenueSheet(), tmp_path / "表.csv")
     feed(sheet="venues", enabled=True)
     with pytest.raises(ValidationError, match="手工导入和删除已关闭"):
-        loading.undo(venueops.actor, VenueSheet(), load)
+        undoing.undo(venueops.actor, VenueSheet(), load)
     assert count() == 1
 
 

@@ -20,7 +20,7 @@ from django.db import IntegrityError, connection, models, transaction
 from django.utils import timezone
 
 from jingwei import embedded
-from jingwei.base import loading, rotation
+from jingwei.base import loading, rotation, undoing
 from jingwei.base.access import platform_actor
 from jingwei.base.crypto import provider
 from jingwei.base.fields import personal_fields, seal
@@ -262,7 +262,7 @@ def test_what_an_undoing_brings_back_in_the_middle_is_sealed_as_everything_is(vi
     keys = {bytes(number)[1] for (number,) in rows_of("SELECT number FROM people_person")}
     assert keys == {1, 2}  # in the middle
 
-    assert loading.undo(village.actor, sheet, load)["restored"] == len(people)
+    assert undoing.undo(village.actor, sheet, load)["restored"] == len(people)
     merges.undo(ACTOR, merged)
     sealing = Person._meta.get_field("number").sealing
     for each in [*people, one, twin]:

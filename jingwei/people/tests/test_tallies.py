@@ -10,7 +10,7 @@ from django.db.models import F, Q
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from jingwei.base import loading, parameters
+from jingwei.base import loading, parameters, undoing
 from jingwei.base.access import platform_actor
 from jingwei.base.models import LogEntry, ParameterValue
 from jingwei.cli.demo import ensure_demo
@@ -110,7 +110,7 @@ def load(rng, folder):
     done = loading.load(CLERK, RosterSheet(), file)
     assert done.counts["added"] + done.counts["changed"] + done.counts["unchanged"] > 10
     if rng.random() < 0.5:
-        loading.undo(CLERK, RosterSheet(), done)
+        undoing.undo(CLERK, RosterSheet(), done)
 
 
 def merge(rng, folder):

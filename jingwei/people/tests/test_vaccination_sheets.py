@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from jingwei.base import loading, parameters
+from jingwei.base import loading, parameters, undoing
 from jingwei.base.models import LoadRow, ParameterValue
 from jingwei.people import merges
 from jingwei.people.models import Dose, Person, Unregistered, UnregisteredDose
@@ -157,7 +157,7 @@ def test_a_load_is_taken_back_with_what_follows_from_it(village, doses):
     )
     load = loading.load(village.actor, SHEET, path)
     assert outcome(load) == (2, 1, 0, 0, 1)
-    undone = loading.undo(village.actor, SHEET, load)
+    undone = undoing.undo(village.actor, SHEET, load)
     assert (undone["deleted"], undone["restored"], undone["left"]) == (2, 1, 0)
     assert latest(someone) == (1, date(2021, 5, 1), "甲卫生院")
     assert latest(other) == (None, None, "")
@@ -172,7 +172,7 @@ def test_undoing_takes_back_a_dose_that_found_its_person_later(village, doses):
     someone = register(village, stranger)
     assert latest(someone)[0] == 1
     assert LoadRow.objects.get(load=load).row == someone.doses.get().pk
-    assert loading.undo(village.actor, SHEET, load)["deleted"] == 1
+    assert undoing.undo(village.actor, SHEET, load)["deleted"] == 1
     assert latest(someone) == (None, None, "")
 
 

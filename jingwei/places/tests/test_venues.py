@@ -6,7 +6,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from jingwei.base import loading
+from jingwei.base import loading, undoing
 from jingwei.base.models import LogEntry
 from jingwei.directory.models import Operator, Organisation
 from jingwei.places.actions import archive_venue, delete_venue, follow_thresholds, restore_venue
@@ -190,5 +190,5 @@ def test_a_sheet_of_thresholds_is_checked_across_its_columns(venueops, sheet):
     assert "不能大于" in rejected(load)[3][2]
     place.refresh_from_db()
     assert (place.threshold_min, place.threshold_max) == (1, 10)
-    loading.undo(venueops.actor, ThresholdSheet(), load)
+    undoing.undo(venueops.actor, ThresholdSheet(), load)
     assert place.thresholds.count() == 1

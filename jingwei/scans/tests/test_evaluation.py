@@ -9,7 +9,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jingwei.base import loading
+from jingwei.base import loading, undoing
 from jingwei.base.models import LogEntry
 from jingwei.places.models import ChangedVenue, Venue, VenueDay, VenueThreshold
 from jingwei.places.sheets import ThresholdSheet
@@ -195,7 +195,7 @@ def test_thresholds_that_an_import_brings_and_its_undoing_takes_away_change_the_
     assert load.counts["added"] == 1 and has_late_changes()
     reevaluate(NIGHT)
     assert standing() == [(3, 9, LOW)]
-    loading.undo(venueops.actor, ThresholdSheet(), load)
+    undoing.undo(venueops.actor, ThresholdSheet(), load)
     assert has_late_changes()
     assert str(reevaluate(NIGHT)) == "新预警 0 条，撤回 1 条，标记与数据不符 0 条"
     assert standing() == [] and not has_late_changes()

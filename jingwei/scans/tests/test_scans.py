@@ -16,7 +16,7 @@ from django.http import QueryDict
 from django.utils import timezone
 
 from jingwei import menu
-from jingwei.base import loading, reading
+from jingwei.base import loading, reading, undoing
 from jingwei.base.models import Job, LogEntry
 from jingwei.base.wall import acting
 from jingwei.desk import jobs, tasks
@@ -141,7 +141,7 @@ def test_a_preview_stores_nothing_and_a_load_of_scans_is_not_undone(venueops, lo
     assert (said["added"], said["same"]) == (0, 1)
     assert Scan.objects.count() == 1
     with pytest.raises(ValidationError, match="没有可以撤销的数据"):
-        loading.undo(venueops.actor, ScanSheet(), done)
+        undoing.undo(venueops.actor, ScanSheet(), done)
 
 
 # --- counters ---------------------------------------------------------------------------------------------

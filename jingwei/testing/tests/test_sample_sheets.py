@@ -12,7 +12,7 @@ from datetime import datetime
 import pytest
 from django.conf import settings
 
-from jingwei.base import loading, parameters
+from jingwei.base import loading, parameters, undoing
 from jingwei.base.models import Load, LoadChunk, ParameterValue
 from jingwei.people import merges
 from jingwei.people.models import Person, Unregistered
@@ -186,12 +186,12 @@ def test_a_load_is_taken_back_as_a_whole(village, samples):
     )
     second = loading.load(village.actor, SHEET, path)
     assert outcome(second) == (1, 1, 0, 0, 1)
-    undone = loading.undo(village.actor, SHEET, first)
+    undone = undoing.undo(village.actor, SHEET, first)
     assert (undone["deleted"], undone["restored"], undone["left"]) == (1, 0, 1)
-    [left] = loading.left_rows(first)
+    [left] = undoing.left_rows(first)
     assert left.outcome == "此后已被另一次导入更新"
     assert "林样例" in SHEET.named(village.actor, [left.row])[left.row]
-    undone = loading.undo(village.actor, SHEET, second)
+    undone = undoing.undo(village.actor, SHEET, second)
     assert (undone["deleted"], undone["restored"], undone["left"]) == (2, 1, 0)
     assert Sample.objects.get().result == "待出"
     assert (latest(someone), latest(other)) == (("待出", "甲采样点"), ("", ""))
@@ -251,7 +251,7 @@ def test_a_load_killed_in_the_middle_comes_out_as_if_nothing_had_happened(villag
     assert set(Person.objects.values_list("sampled_at__day", flat=True)) == {15}
     assert {entry.first_at.day for entry in Unregistered.objects.all()} == {1}
     load = Load.objects.get()
-    assert loading.undo(village.actor, SHEET, load)["deleted"] == 600
+    assert undoing.undo(village.actor, SHEET, load)["deleted"] == 600
     assert not Sample.objects.exists() and not Unregistered.objects.exists()
     assert set(Person.objects.values_list("sampled_at", flat=True)) == {None}
 
