@@ -68,7 +68,6 @@ def all_powers(db, monkeypatch, tmp_path):
     everything = {permission: EVERYTHING for permission in menu.permissions()}
     real = middleware.actor_for
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    monkeypatch.setattr(
-        middleware, "actor_for", lambda *who, **where: replace(real(*who, **where), grants=everything)
-    )
+    powers = {"grants": everything, "business": EVERYTHING}
+    monkeypatch.setattr(middleware, "actor_for", lambda *who, **where: replace(real(*who, **where), **powers))
     return Persona("district").client

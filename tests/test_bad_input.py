@@ -1,10 +1,9 @@
-"""Whatever is put into a form, a filter, an address, a sheet or a header is refused in words or kept exactly.
+"""No filter, address, body or header, whatever stands in it, ends in an error of ours (SEC-12).
 
-Never an error of ours (SEC-12). Files that are no sheets at all: base/tests/test_any_file.py; attachments:
-desk/tests/test_attachments.py.
+What becomes of a value: test_bad_forms.py, test_bad_sheets.py. Files that are no sheets at all:
+base/tests/test_any_file.py; attachments: kit/tests/test_contents.py, desk/tests/test_attachments.py.
 """
 
-import csv
 import itertools
 from urllib.parse import quote
 
@@ -13,8 +12,7 @@ from django.db import transaction
 from django.test import Client
 
 from jingwei import menu
-from jingwei.base import loading
-from jingwei.base.access import platform_actor
+from jingwei.base.resource import Between
 from jingwei.desk.lists import key_text
 from tests.test_every_address import FOR_STRANGERS, one_of_each
 from tests.test_every_resource import SAMPLES, sample
@@ -22,8 +20,8 @@ from tests.test_every_resource import SAMPLES, sample
 pytestmark = [pytest.mark.django_db, pytest.mark.req("SEC-12")]
 RESOURCES = menu.resources()
 
-# One rare character of each extension of the unified ideographs, B to H, and one of the private use area.
-RARE = "\U00020000\U0002a700\U0002b740\U0002b820\U0002ceb0\U00030000\U00031350\ue000"
+# One rare character of each extension of the unified ideographs, B to H, and two of names that people have.
+RARE = "\U00020000\U0002a700\U0002b740\U0002b820\U0002ceb0\U00030000\U00031350𠮷𰻝"
 KEPT = {
     "script": "<script>alert(1)</script>",
     "attribute": "\"><img src=x onerror='alert(1)'>",
@@ -36,6 +34,8 @@ KEPT = {
     "format": "%s%n%(x)s{0}",
     "emoji": "👨‍👩‍👧‍👦🇨🇳",
     "rare": RARE,
+    # Of private use, with a selector of one of its forms, a compatibility ideograph, a mark over a letter.
+    "otherwise rare": "\ue000\U000f0000葛\U000e0100﨑e\u0301",
 }
 REFUSED = {
     "NUL": "a\0b",
@@ -101,15 +101,15 @@ def with_sample():
     return [r for r in RESOURCES.values() if r.model in SAMPLES or r.name in SAMPLES]
 
 
-def test_every_form_refuses_bad_values_in_words(all_powers):
+def test_every_form_takes_anything(all_powers):
     ask = Asked(all_powers)
     for resource in with_sample():
         address = f"/{resource.name}/new/" if "add" in resource.actions else ""
         if "change" in resource.actions and not address:
             address = f"/{resource.name}/{key_text(sample(resource))}/edit/"
-        for _ in range(5 if address else 0):
+        for _ in range(2 if address else 0):
             ask("post", address, some([*resource.fields, "version"]))
-    assert ask.count > 80 and not ask.failed
+    assert ask.count > 35 and not ask.failed
 
 
 def test_every_search_and_filter_takes_anything(all_powers):
@@ -121,9 +121,9 @@ def test_every_search_and_filter_takes_anything(all_powers):
             ask("get", root, some(["tab", "sort", "page", "size", "load", "columns"]))
         # One filter at a time: what it cannot read gives no rows, and no statement for the others.
         for declared in resource.filters:
-            for end in ("", "__from", "__to"):
+            for end in ("__from", "__to") if isinstance(declared, Between) else ("",):
                 ask("get", root, some([f"{declared.name}{end}"], WORST))
-    assert ask.count > 500 and not ask.failed
+    assert ask.count > 400 and not ask.failed
 
 
 def test_every_page_takes_any_parameter(all_powers):
@@ -186,17 +186,3 @@ def test_no_body_of_a_request_is_an_error_of_ours(all_powers):
         for kind, body in bodies:
             ask("post", address, data=body, content_type=kind)
     assert not ask.failed
-
-
-@pytest.mark.req("P-5.3")
-@pytest.mark.parametrize("name", ["roster", "venues"])
-def test_a_sheet_refuses_bad_cells_or_keeps_them(name, tmp_path):
-    """Rows of bad texts, another one in each column, and the file is read to its end."""
-    sheet, file = menu.sheets()[name], tmp_path / "坏.csv"
-    headings = [column.heading for column in sheet.columns]
-    with open(file, "w", encoding="utf-8", newline="") as out:
-        table = csv.DictWriter(out, headings)
-        table.writeheader()
-        table.writerows(some(headings, READABLE) for _ in CORPUS)
-    counts = loading.load(platform_actor("测试"), sheet, file).counts
-    assert counts["read"] > 20 and counts["rejected_rows"] > 10

@@ -60,6 +60,8 @@ _ROWS_IN_CACHE = 500
 _HEADING_WITHIN = 30  # rows from the top
 _SAMPLE = 5  # rows shown beside the mapping
 _MOST_COLUMNS = 1000
+_LONGEST_NAME = 60  # of a worksheet; Excel allows 31 characters
+_LONGEST_HEADING = 200
 _MOST_UNPACKED = 4 << 30  # a million full rows are about 1 GB of XML
 _MOST_RATIO = 300  # real workbooks shrink to a tenth, very uniform ones to a fiftieth
 SECONDS = 600  # of the processor
@@ -362,6 +364,8 @@ def _worksheets(path):
         if not sheets:
             raise Unreadable("工作簿里没有工作表；请选择有数据的文件")
         for name in sheets:
+            if len(name) > _LONGEST_NAME or not name.isprintable():
+                raise Unreadable(f"工作表“{_shown(name)[:20]}”的名称太长或含有看不见的字符，请改名后再导入")
             sheet = book.get_sheet_by_name(name)
             if sheet.start and sheet.end[1] - sheet.start[1] >= _MOST_COLUMNS:
                 columns = sheet.end[1] + 1
@@ -473,7 +477,7 @@ def _outline_of(table, wanted):
             return Outline(table.name, 0, {}, {})
         place, guess = filled.index(max(filled)), {}
     headings = {
-        column_letter(table.left + at): text.strip() for at, text in enumerate(top[place]) if text.strip()
+        column_letter(table.left + at): said for at, text in enumerate(top[place]) if (said := _shown(text))
     }
     places = [_index(letter) - table.left for letter in headings]
     return Outline(
@@ -485,6 +489,11 @@ def _outline_of(table, wanted):
             :_SAMPLE
         ],
     )
+
+
+def _shown(text):
+    """A heading as it is shown and kept: nothing invisible, and no more than a heading."""
+    return "".join(c for c in text if c.isprintable() or c.isspace()).strip()[:_LONGEST_HEADING]
 
 
 def recognised(heading: str, wanted: Sequence[Wanted]) -> str:

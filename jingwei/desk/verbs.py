@@ -72,19 +72,20 @@ def verb_form(verb, data):
 
 
 def _one(request, resource, verb, row, confirmed):
-    form = verb_form(verb, confirmed)
+    form, key = verb_form(verb, confirmed), key_text(row)
     if form.is_valid():
         try:
             if verb.gives_file:
                 return _file(request.actor, verb, [row], form.cleaned_data)
             said = _do(request.actor, verb, row, form.cleaned_data)
         except ValidationError as refusal:
+            row = row_or_404(request, resource, verb.name, key)  # without what the action has begun with it
             for name, errors in getattr(refusal, "error_dict", {None: refusal}).items():
                 form.add_error(name if name in form.fields else None, errors)
         else:
             messages.success(request, said or f"“{row}”：{verb.label}完成")
             return redirect(_page_after(resource, request.actor, row))
-    context = {"resource": resource, "verb": verb, "row": row, "key": key_text(row), "form": form}
+    context = {"resource": resource, "verb": verb, "row": row, "key": key, "form": form}
     return render(request, "desk/verb.html", context)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from jingwei.kit.text import tidy
+from jingwei.kit.text import QUOTED, tidy
 
 TOWN, COMMUNITY, GRID = 9, 12, 15  # digits in the code of a region at that level
 LEVELS = {2: "省", 4: "市", 6: "区县", TOWN: "街道乡镇", COMMUNITY: "社区村", GRID: "网格"}
@@ -21,8 +21,8 @@ _SUFFIX = re.compile("(?<=.)(街道|社区|镇|乡|村)$")
 
 
 def level_of(code: str) -> str:
-    """The level of a region code (one of `LEVELS`); ValueError for a code of another length."""
-    if len(code) not in LEVELS or not code.isdecimal():
+    """The level of a region code (one of `LEVELS`); ValueError for what is no code."""
+    if len(code) not in LEVELS or not (code.isascii() and code.isdecimal()):
         raise ValueError(f"“{code}”不是行政区划代码：应为 2、4、6、9、12 或 15 位数字")
     return LEVELS[len(code)]
 
@@ -115,23 +115,23 @@ class RegionNames:
         """Code, error of the town, error of the village, "a short name was used" for one pair of names."""
         if village is None:
             return None, None, "村/社区为空，请填写", False
-        within, short_town = "", False
+        within, short_town, said = "", False, village[:QUOTED]
         if town is not None:
             codes, short_town = self._towns.find(town)
             if not codes:
-                return None, f"“{town}”不是您管辖范围内的乡镇(街道)，请核对", None, False
+                return None, f"“{town[:QUOTED]}”不是您管辖范围内的乡镇(街道)，请核对", None, False
             if len(codes) > 1:
                 return None, f"“{town}”不止一个，请写全称", None, False
             within = codes[0]
         codes, short = self._villages.find(village, within)
         if not codes:
             place = f"{town}没有" if town else "您的管辖范围内没有"
-            return None, None, f"{place}“{village}”，请核对村/社区", False
+            return None, None, f"{place}“{said}”，请核对村/社区", False
         if len(codes) == 1:
             return codes[0], None, None, short or short_town
         if len({code[:9] for code in codes}) > 1:
-            return None, f"不止一个乡镇(街道)有“{village}”，请填写乡镇(街道)", None, False
-        return None, None, f"这里不止一个“{village}”，请写全称", False
+            return None, f"不止一个乡镇(街道)有“{said}”，请填写乡镇(街道)", None, False
+        return None, None, f"这里不止一个“{said}”，请写全称", False
 
 
 class _Names:

@@ -5,6 +5,7 @@ import polars as pl
 from jingwei.kit.column import Cleaned
 
 TIDIED = "trim/width"
+QUOTED = 40  # characters of a cell that its refusal repeats
 
 # Full-width ASCII (U+FF01–FF5E) becomes plain ASCII, brackets and commas too, so that 下洋村（北） and
 # 下洋村(北) are one place; 、。“”《》 are no ASCII and stay.

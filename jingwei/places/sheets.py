@@ -11,7 +11,7 @@ from jingwei.base.sheets import Sheet, SheetColumn
 from jingwei.directory.models import Organisation
 from jingwei.exchange.queries import why_closed
 from jingwei.kit.column import Cleaned
-from jingwei.kit.text import tidy
+from jingwei.kit.text import QUOTED, tidy
 from jingwei.places.actions import follow_thresholds, keep_threshold, settle
 from jingwei.places.models import CODE_LENGTH, Venue, VenueThreshold
 
@@ -36,7 +36,10 @@ class Regulator(Reference):
         known = set(Organisation.objects.filter(reach, name__in=short).values_list("name", flat=True))
         numbers = {name: pk for name, pk in single.items() if name not in known}
         cleaned = super().clean(tidy(raw).values.replace(numbers), context)
-        reason = pl.format("组织机构中没有“{}”，监管单位没有登记；请先登记该单位或填写全称", tidy(raw).values)
+        reason = pl.format(
+            "组织机构中没有“{}”，监管单位没有登记；请先登记该单位或填写全称",
+            tidy(raw).values.str.head(QUOTED),
+        )
         cleaned.errors = pl.select(pl.when(cleaned.errors.is_not_null()).then(reason)).to_series()
         return cleaned
 
@@ -137,7 +140,7 @@ class VenueCode(Type):
             list(known), list(known.values()), default=None, return_dtype=pl.Int64
         )
         unknown = tidied.values.is_not_null() & values.is_null()
-        reason = pl.format("没有公共场所“{}”，请先登记该场所", tidied.values)
+        reason = pl.format("没有公共场所“{}”，请先登记该场所", tidied.values.str.head(QUOTED))
         return Cleaned(values, pl.select(pl.when(unknown).then(reason)).to_series(), tidied.rules)
 
     def text(self, value):

@@ -376,7 +376,8 @@ def old_book(path, rows):
         for column, cell in enumerate(cells):
             at = struct.pack("<HHH", row, column, 0)
             if isinstance(cell, str):
-                sheet += record(0x0204, at + struct.pack("<HB", len(cell), 1) + cell.encode("utf-16-le"))
+                units = cell.encode("utf-16-le")
+                sheet += record(0x0204, at + struct.pack("<HB", len(units) // 2, 1) + units)
             else:
                 sheet += record(0x0203, at + struct.pack("<d", cell))
     sheet += end
