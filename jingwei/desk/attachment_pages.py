@@ -7,6 +7,7 @@ that one of a record out of reach does not exist.
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import content_disposition_header
@@ -104,19 +105,21 @@ def _take(request, resource, row):
 
 
 @require_POST
+@transaction.atomic
 def describe(request, resource, pk, attachment):
     """Save what an attachment shows."""
     row = _row(request, resource, "attach", pk)
-    one = get_object_or_404(row.attachments, pk=attachment)
+    one = get_object_or_404(row.attachments.select_for_update(), pk=attachment)
     attachments.describe(request.actor, resource, row, one, caption=request.POST.get("caption", ""))
     return _back(resource, row)
 
 
 @require_http_methods(["GET", "POST"])
+@transaction.atomic
 def delete(request, resource, pk, attachment):
-    """Ask, then delete."""
+    """Ask, then delete; whoever does at the same moment finds nothing any more."""
     row = _row(request, resource, "attach", pk)
-    one = get_object_or_404(row.attachments, pk=attachment)
+    one = get_object_or_404(row.attachments.select_for_update(), pk=attachment)
     if request.method == "POST":
         attachments.remove(request.actor, resource, row, one)
         messages.success(request, "已删除附件")

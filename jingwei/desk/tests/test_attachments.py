@@ -11,6 +11,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from moto.server import ThreadedMotoServer
 from PIL import Image
@@ -204,6 +205,17 @@ def test_every_upload_download_and_deletion_leaves_one_line(village, record, fol
         ("上传附件", "拒绝", "village"),
     ]
     assert {e.detail.get("attachment") for e in entries} == {one.pk, None}
+
+
+@pytest.mark.req("P-5.2", "SEC-8")
+@pytest.mark.parametrize("act", ["delete", "caption"])
+def test_two_at_one_attachment_take_turns(village, record, folder, act):
+    """Else both would have deleted it, and the log said so twice."""
+    one = attached(village, record)
+    with CaptureQueriesContext(connection) as asked:
+        village.client.post(f"{page_of(record)}{one.pk}/{act}/", {"caption": "整改后"})
+    locking = [query["sql"] for query in asked if query["sql"].endswith("FOR UPDATE")]
+    assert any("people_personattachment" in sql for sql in locking)
 
 
 @pytest.mark.req("P-5.6")
