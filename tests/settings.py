@@ -16,6 +16,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JINGWEI_HOME"] = tempfile.mkdtemp(prefix="jingwei-test-", dir=memory if roomy else None)
     atexit.register(shutil.rmtree, os.environ["JINGWEI_HOME"], ignore_errors=True)
 
+# A form cleans a row: handing it to another thread takes twice the time (jingwei.wsgi).
+os.environ.setdefault("POLARS_MAX_THREADS", "1")
+
 from jingwei.settings import *  # noqa: E402, F403
 
 # Tests ask for single files; the collected and hashed ones have a test of their own.
