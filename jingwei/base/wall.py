@@ -230,6 +230,10 @@ def _condition(model):
         return f"coalesce({at}, '') ^@ ANY ({told(key, 'text[]')}::text[])"
 
     inside = []
+    if not any(_is_column(model, path) for path in (*paths(scope.region), *paths(scope.organisation))):
+        # A row that belongs to nobody has no other row to ask: those see it who see everything. It comes
+        # first, so that for these no other row is asked at all.
+        inside.append(f"'' = ANY ({told('organisations', 'text[]')}::text[])")
     if regions := [_at(model, path, lambda at: starts(at, "regions")) for path in paths(scope.region)]:
         inside.append(f"({(' AND ' if scope.every_region else ' OR ').join(regions)})")
     for path in paths(scope.organisation):
@@ -239,9 +243,6 @@ def _condition(model):
         inside.append(_at(model, scope.reach, lambda at: f"{at} = ANY ({told('same', 'text[]')}::text[])"))
     if scope.owner:
         inside.append(_at(model, scope.owner, lambda at: f"{at} = {told('owner', 'bigint')}"))
-    if not any(_is_column(model, path) for path in (*paths(scope.region), *paths(scope.organisation))):
-        # A row that belongs to nobody has no other row to ask: those see it who see everything.
-        inside.append(f"'' = ANY ({told('organisations', 'text[]')}::text[])")
     return f"NULLIF({' OR '.join(inside)}, false) IS NOT NULL"
 
 
@@ -262,9 +263,12 @@ def _at(model, path, test):
     if there.name == rest:  # the column of the foreign key holds it
         return test(f"{table}.{_quoted(here.column)}")
     target = field.related_model
-    other = _quoted(target._meta.db_table)
-    joined = f"{other}.{_quoted(there.column)} = {table}.{_quoted(here.column)}"
-    return f"EXISTS (SELECT FROM {other} WHERE {joined} AND {_at(target, rest, test)})"
+    other, key = _quoted(target._meta.db_table), f"{table}.{_quoted(here.column)}"
+    its_key, holds = f"{other}.{_quoted(there.column)}", _at(target, rest, test)
+    if (scope := _scope_of(target)) and scope.known:
+        # Hundreds of rows, looked through once a statement and not at each row that asks.
+        return f"{key} IN (SELECT {its_key} FROM {other} WHERE {holds})"  # noqa: S608, names of ours
+    return f"EXISTS (SELECT FROM {other} WHERE {its_key} = {key} AND {holds})"
 
 
 def _quoted(name):
