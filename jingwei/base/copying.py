@@ -37,6 +37,7 @@ _TEXTS = {
 }
 
 
+@beyond_scope()  # PostgreSQL copies into no table with row security
 def copy_into(table: str, frame: pl.DataFrame):
     """Append the rows of `frame` to `table`; its columns are named as the table's.
 
@@ -46,6 +47,7 @@ def copy_into(table: str, frame: pl.DataFrame):
     copy_rows(table, *as_rows(table, frame))
 
 
+@beyond_scope()
 def as_rows(table: str, frame: pl.DataFrame) -> tuple[list[str], bytes]:
     """The columns and the rows of a frame as `copy_rows` takes them for this table."""
     with connection.cursor() as cursor:
@@ -61,7 +63,7 @@ def as_rows(table: str, frame: pl.DataFrame) -> tuple[list[str], bytes]:
     return [*alike, *others], b"".join([*blocks, _TRAILER])
 
 
-@beyond_scope()  # PostgreSQL copies into no table with row security
+@beyond_scope()
 def copy_rows(table: str, columns: Sequence[str], rows: bytes):
     """Append rows that `as_rows` has made."""
     # Django gives its own errors to what `execute` raises, but not to a copy.
