@@ -40,6 +40,7 @@ FACES = [
     "providers",
     "wechat",
     "middleware",
+    "turns",
     "urls",
     "mobile",
     "screen",
@@ -47,8 +48,8 @@ FACES = [
     "tasks",
     "sheets",
 ]
-# What models keep by triggers (day_counts) belongs to them.
-ROOMS = {"models": 0, "day_counts": 0, "queries": 1, **dict.fromkeys(FACES, 3)}
+# What models keep by triggers (day_counts) belongs to them; parameters know nobody, and defaults go by them.
+ROOMS = {"models": 0, "day_counts": 0, "parameters": 0, "queries": 1, **dict.fromkeys(FACES, 3)}
 TOOLS = {"kit", "base", "desk"}
 # What another package may be asked for; faces and sheets stay at home. The last two are actions, too.
 OPEN = {"models", "day_counts", "queries", "actions", "unregistered", "personal"}
