@@ -43,7 +43,7 @@ def measure(full):
     taken = [
         ("P-10.2", f"a backup of {people:,} people, {samples:,} samples / pg_dump", _backup, 2),
         ("P-4.4", "rotation of their keys / bare UPDATE", _rotation, 4),
-        ("P-4.6", "erasing these samples, past their time / bare DELETE", _night, 10),
+        ("P-4.6", "erasing these samples, past their time / bare DELETE", _night, 15),
     ]
     return [
         Figure(id, what, ours, "s", limit, bare) for id, what, do, limit in taken for ours, bare in [do()]
