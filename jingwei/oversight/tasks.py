@@ -19,7 +19,7 @@ schedule("drop-log", "清理过期的操作日志", verifying.drop_job, "40 19 *
 @app.periodic(cron="* * * * *")
 @app.task(name="oversight.seal_log", queueing_lock="oversight.seal_log")
 def seal_log(timestamp):
-    """Seal the rows of the last minute, and raise the alarms they give reason for."""
+    """Seal the rows of the last minute, raise the alarms they give reason for, note the seals elsewhere."""
     chain.seal()
-    copies.note_seals()
     alarms.watch()
+    copies.note_seals()

@@ -15,6 +15,7 @@ from jingwei.base.models import Alarm, Job, LogEntry, LogSeal
 from jingwei.cli import verify_log
 from jingwei.desk import jobs, tasks
 from jingwei.oversight import alarms, copies, verifying
+from jingwei.oversight.tasks import seal_log
 from tests.tampering import tamper
 
 NIGHT = platform_actor("测试")
@@ -93,6 +94,16 @@ def test_the_seals_since_the_last_copy_are_noted_so_that_their_end_cannot_be_cut
     tamper("DELETE FROM base_logseal WHERE number >= %s", last.number)
     code, said = command(capsys)  # which seals what is there under the same number
     assert code == 1 and f"记下的第 {last.number} 号封存记录" in said
+
+
+@pytest.mark.req("SEC-9", "SEC-19")
+def test_each_minute_rows_are_sealed_alarms_raised_and_seals_noted():
+    alarms.watch()
+    audit.record(NIGHT, "锁定", label="登录名 village")
+    seal_log(0)
+    assert chain.waiting().rows == 0
+    assert Alarm.objects.filter(kind="登录锁定", subject="登录名 village").exists()
+    assert str(LogSeal.objects.last().number) in (copies.folder() / copies.NOTED).read_text().split()
 
 
 @pytest.mark.req("SEC-9")
