@@ -23,6 +23,7 @@ from jingwei.base.crypto import provider
 from jingwei.base.fields import reveal
 from jingwei.base.merging import ZONE, as_stored
 from jingwei.base.parameters import Parameter
+from jingwei.base.wall import beyond_scope
 from jingwei.people.models import Person, PersonAlias
 from jingwei.people.queries import numbers_of
 from jingwei.scans.models import CELL, Contact, ContactSearch, Scan
@@ -126,6 +127,7 @@ def tells_who(number: str) -> bool:
     return SHORTEST <= len(number) <= LONGEST and number.isascii() and any(map(str.isdigit, number))
 
 
+@beyond_scope()
 def numbers_in_any_register(number: str) -> list[str]:
     """The numbers of the person with this one, as any territory's register has them; else this one alone."""
     # One look into each index; both in one condition would read every person.

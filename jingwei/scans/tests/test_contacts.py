@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from jingwei.base.access import EVERYTHING, NO_SCOPE, DataScope
 from jingwei.base.models import LogEntry
+from jingwei.base.wall import acting
 from jingwei.desk.lists import key_text
 from jingwei.directory.models import Organisation
-from jingwei.people.models import PersonAlias
+from jingwei.people.models import Person, PersonAlias
 from jingwei.people.samples import person
 from jingwei.places.models import Venue
 from jingwei.places.samples import venue
@@ -169,7 +170,7 @@ def test_scans_without_a_number_are_counted_and_nobodys(venueops):
 
 
 @pytest.mark.req("KP-9.1", "P-5.7")
-def test_scans_under_a_number_merged_into_the_persons_are_the_persons(venueops):
+def test_scans_under_a_number_merged_into_the_persons_are_the_persons(venueops, regulator):
     number = "990101198001010030"
     registered = person(number=number)
     PersonAlias.objects.create(person=registered, doc_type="111", number=PEOPLE[1])
@@ -178,6 +179,9 @@ def test_scans_under_a_number_merged_into_the_persons_are_the_persons(venueops):
     made = search(venueops, number)
     assert (made.scans, found(made)) == (2, {PEOPLE[2]: (1, 1, 0, 0)})
     assert len(meetings_of(venueops.actor, made.contacts.get())) == 1
+    with acting(regulator.actor):  # who reaches nobody's record
+        assert not Person.objects.exists()
+        assert contacts.numbers_in_any_register(PEOPLE[1]) == [PEOPLE[1], number]
 
 
 @pytest.mark.req("KP-9.1")
