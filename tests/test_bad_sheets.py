@@ -222,9 +222,8 @@ def test_whatever_heads_a_worksheet_its_rows_come_in(page, extra, village, tmp_p
     assert (load.state, load.counts["added"]) == (Load.DONE, 1)
 
 
-@pytest.mark.parametrize("page", ["样" * 61, "a&#10;b"], ids=["long", "lines"])
-def test_a_worksheet_under_an_impossible_name_is_refused(page, village):
+def test_a_worksheet_under_an_impossible_name_is_refused(village):
     answer = village.client.post(
-        "/people/import/", {"file": SimpleUploadedFile("a.xlsx", workbook(page, "x"))}
+        "/people/import/", {"file": SimpleUploadedFile("a.xlsx", workbook("样" * 61, "x"))}
     )
     assert "请改名后再导入" in answer.content.decode() and not Load.objects.exists()

@@ -72,6 +72,7 @@ def test_one_wrong_feature_and_nothing_is_changed(sysadmin, district):
         '{"features": 5}',
         '{"features": [5]}',
         '{"features": [{"properties": null}]}',
+        '{"features": [{"properties": {"code": "\\ud800"}}]}',
         "[" * 100_000,
     ],
 )

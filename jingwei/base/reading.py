@@ -31,6 +31,7 @@ from python_calamine import CalamineError, CalamineWorkbook, PasswordError, Shee
 
 from jingwei.base.parameters import Parameter
 from jingwei.kit.limits import limit
+from jingwei.kit.text import without_unseen
 
 ROW = "__row"  # number of the row in the sheet as Excel shows it
 
@@ -364,8 +365,8 @@ def _worksheets(path):
         if not sheets:
             raise Unreadable("工作簿里没有工作表；请选择有数据的文件")
         for name in sheets:
-            if len(name) > _LONGEST_NAME or not name.isprintable():
-                raise Unreadable(f"工作表“{_shown(name)[:20]}”的名称太长或含有看不见的字符，请改名后再导入")
+            if len(name) > _LONGEST_NAME or "\0" in name:
+                raise Unreadable(f"工作表“{_shown(name)[:20]}”的名称不正常，请改名后再导入")
             sheet = book.get_sheet_by_name(name)
             if sheet.start and sheet.end[1] - sheet.start[1] >= _MOST_COLUMNS:
                 columns = sheet.end[1] + 1
@@ -426,6 +427,7 @@ def _record_table(path):
     try:
         with open(path, encoding=_encoding_of(path)) as file:
             records = list(_flattened(json.load(file)))
+        json.dumps(records, ensure_ascii=False).encode()  # no half of a character, which \ud800 may write
     except (AttributeError, RecursionError, TypeError, ValueError) as error:
         raise Unreadable('JSON 文件无法读取：应为对象的列表，如 [{"名称": "…"}]') from error
     names = list(dict.fromkeys(name for record in records for name in record))
@@ -492,8 +494,8 @@ def _outline_of(table, wanted):
 
 
 def _shown(text):
-    """A heading as it is shown and kept: nothing invisible, and no more than a heading."""
-    return "".join(c for c in text if c.isprintable() or c.isspace()).strip()[:_LONGEST_HEADING]
+    """A heading as it is shown and kept."""
+    return without_unseen(text).strip()[:_LONGEST_HEADING]
 
 
 def recognised(heading: str, wanted: Sequence[Wanted]) -> str:

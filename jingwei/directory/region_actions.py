@@ -54,12 +54,12 @@ def outline_regions(actor, text, *, system, key="code") -> int:
     """
     try:
         features = json.loads(text)["features"]
-        given = [str(feature["properties"][key]) for feature in features]
+        given = pl.Series([str(feature["properties"][key]) for feature in features], dtype=pl.String)
     except (KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValidationError(
             f"不是 GeoJSON 要素集（FeatureCollection），或有要素没有“{key}”属性；请核对文件和区划代码的属性名"
         ) from error
-    codes = RegionCode().clean(pl.Series(given, dtype=pl.String), None).values
+    codes = RegionCode().clean(given, None).values
     known = Region.objects.visible_to(actor, "regions.outline").defer("boundary").in_bulk(codes.to_list())
     problems = []
     for number, (code, feature) in enumerate(zip(codes, features, strict=True), 1):

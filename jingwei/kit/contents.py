@@ -8,7 +8,6 @@ are kept as they came, if they are what they seem and bring no program along.
 import io
 import re
 import struct
-import unicodedata
 import zipfile
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +16,7 @@ from xml.parsers import expat
 from PIL import ExifTags, Image, ImageOps
 
 from jingwei.kit import pdfs
+from jingwei.kit.text import without_unseen
 
 SMALL, LARGE = 320, 1600  # pixels of the longer side of the two reduced pictures
 _QUALITY = 88
@@ -308,8 +308,7 @@ def _no_dtd(*declared):
 def clean_name(name: str, extension: str) -> str:
     """A stranger's file name as it may be shown and written: no path, nothing invisible, our extension."""
     stem = re.split(r"[/\\]", name)[-1].rpartition(".")[0] or re.split(r"[/\\]", name)[-1]
-    # Cc, Cf: control characters and those that turn the direction of writing; Cs: halves of a character.
-    stem = "".join(c for c in stem if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp"))
+    stem = re.sub(r"[\t\n\r]", "", without_unseen(stem))
     stem = re.sub(r'[<>:"|?*]', "_", stem).strip(" .")[:_NAME].rstrip(" .")
     stem = re.sub(_DEVICES, r"_\g<0>", stem)
     return f"{stem or '附件'}.{extension}"

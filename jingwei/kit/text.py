@@ -1,5 +1,7 @@
 """Text as people type it: tidying, masking and the form in which it is searched."""
 
+from unicodedata import category
+
 import polars as pl
 
 from jingwei.kit.column import Cleaned
@@ -42,6 +44,14 @@ def tidy(raw: pl.Series) -> Cleaned:
         errors=pl.repeat(None, len(raw), dtype=pl.String, eager=True),
         rules={TIDIED: frame.select((pl.col("value") != cell).fill_null(False)).to_series()},
     )
+
+
+def without_unseen(text: str) -> str:
+    """One text of a stranger as it may be shown: white space stays, what else cannot be seen is gone.
+
+    Cc, Cf: control characters and those that turn the direction of writing; Cs: halves of a character.
+    """
+    return "".join(c for c in text if c in "\t\n\r" or category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp"))
 
 
 def fold(texts: pl.Series) -> pl.Series:

@@ -36,7 +36,7 @@ def receive(request):
         return HttpResponse(status=403)
     try:
         data = json.loads(request.body)
-    except ValueError:
+    except (RecursionError, ValueError):
         return HttpResponse(status=400)
     events = list(read_events(data if isinstance(data, dict) else {}))
     for _, news in events:

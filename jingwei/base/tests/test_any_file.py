@@ -16,11 +16,14 @@ import openpyxl
 import pytest
 from openpyxl.utils.datetime import CALENDAR_MAC_1904
 
+from jingwei.base.tests.test_reading import old_bytes
+
 HEADINGS = ["姓名", "证件号", "日期", "乡镇（街道）"]
 TEXTS = [
     *(*HEADINGS, "合计", "示例", "", "=1+1", "𠮷田", "阿卜·杜", "\u200b", "a\nb", "\t", "长" * 32_000),
     *("_x0001_", "<a>&", "1e999", "#REF!", '"', "'", ",", "NULL", "-"),
 ]
+PLAIN = (str, int, float, bool, type(None))
 NO_XML = "\ufffe"  # only in texts: no workbook can be made that holds it
 VALUES = [
     *(0, -1, 1.5, 1e308, -1e-300, 10**17, 44_000.5, 2_958_466, True, False, None, None, None),
@@ -130,8 +133,30 @@ class Strange:
         encoding = self.random.choice(["utf-8", "utf-8-sig", "gb18030", "utf-16", "latin-1"])
         return "\n".join(lines).encode(encoding, "replace")
 
+    def old_workbook(self) -> bytes:
+        cells = [HEADINGS, *(self.cells(6) for _ in range(8))]
+        return old_bytes(
+            [
+                [c[:99] if isinstance(c, str) else float(c or 0) for c in row if type(c) in PLAIN]
+                for row in cells
+            ]
+        )
+
+    def records(self) -> bytes:
+        """A list of JSON, which knows halves of characters, too."""
+        texts = [*TEXTS, "\ud800", "\0", None, 1, 1.5, True, [], {}, float("nan"), 10**30]
+        keys = [*HEADINGS, "children", "\udfff\0"]
+        rows = [{key: self.random.choice(texts) for key in self.random.sample(keys, 3)} for _ in range(5)]
+        return json.dumps(rows).encode()
+
     def file(self) -> bytes:
-        match self.random.randrange(10):
+        match self.random.randrange(13):
+            case 10:
+                return self.torn(self.old_workbook())
+            case 11:
+                return self.torn(self.records())
+            case 12:
+                return self.records()
             case 0 | 1:
                 return self.workbook()
             case 2 | 3 | 4 | 5:
@@ -168,7 +193,11 @@ def test_any_file_is_rows_or_a_refusal_in_chinese(tmp_path):
     found = outcomes(tmp_path)
     assert len(found) == 60
     for name, said in found.items():
-        assert not isinstance(said, str) or re.match("[“文这没缺工表第无前A-Z]", said), (seed, name, said)
+        assert not isinstance(said, str) or re.match("[“文这没缺工表第无前]|JSON|[A-Z]+[0-9]", said), (
+            seed,
+            name,
+            said,
+        )
     assert sum(isinstance(said, int) for said in found.values()) > 8, seed
 
 

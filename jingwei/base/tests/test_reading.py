@@ -365,6 +365,11 @@ def test_a_stream_in_memory_is_read_by_its_descriptor(tmp_path):
 
 
 def old_book(path, rows):
+    path.write_bytes(old_bytes(rows))
+    return path
+
+
+def old_bytes(rows):
     """A minimal .xls (BIFF8 in an OLE container) with texts and numbers."""
 
     def record(kind, content):
@@ -411,8 +416,7 @@ def old_book(path, rows):
     )
     head += struct.pack("<IIIIIIIII", 0, 1, 1, 0, 4096, 0xFFFFFFFE, 0, 0xFFFFFFFE, 0)
     head += struct.pack("<I", 0) + b"\xff" * (512 - len(head) - 4)
-    path.write_bytes(head + struct.pack("<128I", *table) + directory.ljust(512, b"\0") + book)
-    return path
+    return head + struct.pack("<128I", *table) + directory.ljust(512, b"\0") + book
 
 
 @pytest.mark.req("P-5.3", "CL-6.2")

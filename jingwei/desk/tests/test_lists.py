@@ -1,5 +1,6 @@
 """A list shows the rows that were asked for, in the order asked for, and says when it cannot tell."""
 
+import json
 import re
 from base64 import urlsafe_b64encode
 from types import SimpleNamespace
@@ -193,7 +194,9 @@ def test_a_number_of_any_size_in_an_address_is_answered(village):
 
 @pytest.mark.req("SEC-12")
 def test_a_key_of_several_columns_that_nobody_made_finds_nothing():
-    for written in ("[" * 9000, "12", "{}", "[[],[]]", '["x"]', "\udcff"):
+    day = "2026-11-20T04:00:25+00:00"
+    odd = [json.dumps([text, day, "9"]) for text in ("\0", "\ud800", 5, None, "9" * 9000)]
+    for written in ("[" * 9000, "12", "{}", "[[],[]]", '["x"]', "\udcff", *odd):
         key = urlsafe_b64encode(written.encode(errors="surrogatepass")).decode()
         assert not with_keys(Scan.objects.all(), [key]).exists(), written[:9]
 

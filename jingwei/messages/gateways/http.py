@@ -145,7 +145,7 @@ class HttpSession:
             raise HTTPException("应答过长")
         try:
             answer = json.loads(text)
-        except ValueError:
+        except (RecursionError, ValueError):
             answer = None
         return response.status, answer if isinstance(answer, dict) else {}
 
