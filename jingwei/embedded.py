@@ -135,7 +135,8 @@ class Server:
         postmaster = self._postmaster() or self._launch()
         while self._status() != "ready":
             self._wait(postmaster, 0.05)
-            if self._postmaster() is None:
+            # On a busy machine a new one takes a while to lay down its pid file.
+            if self._postmaster() is None and not self._has_child():
                 raise EmbeddedError(f"内置数据库没有启动成功：\n{self.log.read_text()[-2000:]}")
         self._create_database()
 
@@ -226,6 +227,10 @@ class Server:
         except (IndexError, ValueError, psutil.NoSuchProcess):
             return None
         return process if self._is_ours(process) else None
+
+    def _has_child(self):
+        """Whether the server started here lives, be it known by its pid file yet or not."""
+        return self._child is not None and self._child.poll() is None
 
     def _status(self):
         lines = self._pid_file()

@@ -54,6 +54,20 @@ def test_a_server_listens_on_its_socket_only(folder):
         assert folder.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.req("P-10.2")
+def test_a_server_that_is_slow_to_begin_is_waited_for(home, folder, monkeypatch):
+    """As on a machine with more to do than it can."""
+    with embedded.Server(folder):
+        pass
+    slow = home / "postgres"
+    slow.write_text(f'#!/bin/sh\nsleep 0.5\nexec {embedded.BIN}/postgres "$@"\n')
+    slow.chmod(0o755)
+    home.chmod(0o755)
+    monkeypatch.setattr(embedded, "BIN", home)
+    with embedded.Server(folder):
+        store_a_row(folder)
+
+
 def test_two_servers_run_side_by_side(home):
     with embedded.Server(home / "one" / "pg") as one, embedded.Server(home / "two" / "pg") as two:
         store_a_row(one.folder)
