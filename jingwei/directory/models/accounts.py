@@ -8,7 +8,7 @@ from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import Error, models
 from django.db.models import OuterRef, Q
 from django.db.models.functions import JSONObject
 from django.utils import timezone
@@ -91,7 +91,11 @@ WARNED_DAYS = 14  # before its end an account's holder is told of it, and who ma
 
 def end_of_account() -> date:
     """The last day of an account that begins, or is renewed, today (SEC-5)."""
-    return timezone.localdate() + timedelta(days=parameters.ACCOUNT_DAYS.value())
+    try:
+        days = parameters.ACCOUNT_DAYS.value()
+    except Error:  # Django's check of this model makes an account, also where there is no database yet
+        days = parameters.ACCOUNT_DAYS.default
+    return timezone.localdate() + timedelta(days=days)
 
 
 class OperatorManager(BaseUserManager.from_queryset(Rows)):
