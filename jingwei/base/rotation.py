@@ -39,6 +39,7 @@ ALL = "ff" * 17  # behind every value: a tag has 16 bytes
 FEW, MANY = 200, 5_000  # values in a transaction: to begin with, and at most
 ROWS = 1_000  # of a table in one transaction
 SECONDS = 0.2  # that a transaction of values may take: so long may somebody wait who saves
+LOT = "256kB"  # entered into an index of fragments at once: with all of the usual 4 MB others wait seconds
 PATIENCE = "500ms"  # for locks; then it gives way, before the database thinks of a deadlock
 MINUTES = 10  # that a rotation waits at its end for who began before it
 _TRIES = 5  # rounds over all tables until nothing is left of the old key
@@ -308,6 +309,7 @@ def _move_some(rotation, name, joined, low, size, strays):
         cursor.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [MOVING])
         cursor.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
+        cursor.execute(f"SET LOCAL gin_pending_list_limit = '{LOT}'")
         found, ends = set(), []
         for place in joined:
             table, column = map(connection.ops.quote_name, (place.table, place.column))
