@@ -159,7 +159,8 @@ def as_array(values: pl.Series) -> str:
         values = "\\x" + values.bin.encode("hex")
     if isinstance(values.dtype, pl.Datetime) and values.dtype.time_zone:
         values = values.dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%d %H:%M:%S%.6f+00")
-    return values.cast(pl.String).fill_null(chr(30)).str.join(chr(31)).item()
+    text = pl.first().cast(pl.String).fill_null(chr(30)).str.join(chr(31))
+    return values.to_frame().select(text).item()
 
 
 def _dtype(model_field):
@@ -193,7 +194,7 @@ def as_stored(model_field, values: pl.Series, key_id=None) -> pl.Series:
     if isinstance(model_field, models.DateTimeField):
         return values.dt.replace_time_zone(ZONE)
     if isinstance(model_field, models.CharField | models.TextField) and not model_field.null:
-        return values.fill_null("")
+        return values.fill_null("") if values.has_nulls() else values
     return values
 
 

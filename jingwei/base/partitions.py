@@ -6,7 +6,6 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 
-@transaction.atomic
 def ensure_months(table: str, first: date, last: date):
     """Have a partition of `table` for every month from that of `first` to that of `last`, dates or times.
 
@@ -14,10 +13,13 @@ def ensure_months(table: str, first: date, last: date):
     refuses a row of a month without partition.
     """
     months = [(n // 12, n % 12 + 1) for n in range(_number(first), _number(last) + 1)]
+    if _missing(table, months):
+        _make(table, months)
+
+
+@transaction.atomic
+def _make(table, months):
     with connection.cursor() as cursor:
-        missing = _missing(table, months)
-        if not missing:
-            return
         # Whoever comes second waits here and then finds them made.
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [table])
         for year, month in _missing(table, months):

@@ -235,15 +235,15 @@ def clean_frame(sheet: Sheet, raw: pl.DataFrame, context: Context, only: Sequenc
     for column in sheet.columns:
         if only and column.name not in only:
             continue
-        nothing = pl.repeat(None, len(raw), dtype=pl.String, eager=True)
-        cells = raw[column.name] if column.name in raw.columns else nothing
+        given = column.name in raw.columns
+        cells = raw[column.name] if given else pl.repeat(None, len(raw), dtype=pl.String, eager=True)
         cleaned = column.type.clean(cells, context)
         context.done[column.name] = cleaned.values.cast(column.type.dtype)
         for name, corrected in cleaned.rules.items():
             rules[name] = rules.get(name, 0) + corrected.sum()
         (warned if column.lenient else refused).append(_messages(rows, column.name, cleaned.errors))
         refused += [_messages(rows, name, errors) for name, errors in cleaned.elsewhere.items()]
-        if column.required:
+        if column.required and cleaned.values.has_nulls():
             refused.append(_messages(rows, column.name, _missing(column, cleaned)))
     values = pl.DataFrame({ROW: rows, **context.done})
     refused = pl.concat([no_messages(), *refused])
@@ -266,6 +266,8 @@ def _missing(column, cleaned: Cleaned):
 
 
 def _messages(rows, column, reasons):
+    if reasons.null_count() == len(reasons):
+        return no_messages()
     found = reasons.is_not_null()
     texts = reasons.filter(found)
     return pl.DataFrame({ROW: rows.filter(found), "column": [column] * len(texts), "reason": texts}, MESSAGES)

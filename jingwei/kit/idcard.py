@@ -94,9 +94,11 @@ def clean_numbers(raw: pl.Series, doc_types: pl.Series, *, today: date) -> Clean
         .fill_null(False)
     ).to_series()
     errors = pl.repeat(None, len(raw), dtype=pl.String, eager=True)
+    if not fine.all():
+        errors = errors.scatter((~fine).arg_true(), _reasons(frame.filter(~fine), today))
     return Cleaned(
         values=frame.select(pl.when(fine).then(number)).to_series(),
-        errors=errors.scatter((~fine).arg_true(), _reasons(frame.filter(~fine), today)),
+        errors=errors,
         rules={
             TIDIED: (plain != raw.str.strip_suffix(".0")).fill_null(False) & fine,
             "15-digit id": frame["short"] & fine,

@@ -78,8 +78,8 @@ def store_scans(actor, rows: pl.DataFrame, at) -> int:
 
 def sealed(rows: pl.DataFrame) -> pl.DataFrame:
     """Scans as `store_sealed` keeps them, with their digests; this may be done long before."""
-    texts = [rows[name].cast(pl.String).fill_null("") for name in COLUMNS]
-    rows_as_text = pl.select(pl.concat_str(texts, separator="\x1f")).to_series()
+    texts = [pl.col(name).cast(pl.String).fill_null("") for name in COLUMNS]
+    rows_as_text = rows.select(pl.concat_str(texts, separator="\x1f")).to_series()
     digests = mac_numbers("scans.row", [text.encode() for text in rows_as_text], bits=64)
     kept = [as_stored(Scan._meta.get_field(name), rows[name]).alias(name) for name in COLUMNS]
     return pl.DataFrame([*kept, pl.Series("digest", digests, dtype=pl.Int64)])
