@@ -3,7 +3,10 @@
 import shutil
 from contextlib import contextmanager
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
+
+# As long as for what is clicked: how fast the machine is says nothing about the page.
+expect.set_options(timeout=30_000)
 
 SWITCHES = [
     "--no-sandbox",
