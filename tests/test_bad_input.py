@@ -116,14 +116,14 @@ def test_every_search_and_filter_takes_anything(all_powers):
     ask = Asked(all_powers)
     for resource in RESOURCES.values():
         root = f"/{resource.name}/"
-        for _ in range(3):
+        for _ in range(2):
             ask("get", root, some(["q"]))
             ask("get", root, some(["tab", "sort", "page", "size", "load", "columns"]))
         # One filter at a time: what it cannot read gives no rows, and no statement for the others.
         for declared in resource.filters:
             for end in ("__from", "__to") if isinstance(declared, Between) else ("",):
                 ask("get", root, some([f"{declared.name}{end}"], WORST))
-    assert ask.count > 400 and not ask.failed
+    assert ask.count > 300 and not ask.failed
 
 
 def test_every_page_takes_any_parameter(all_powers):

@@ -8,6 +8,8 @@ are kept as they came, if they are what they seem and bring no program along.
 import io
 import re
 import struct
+import subprocess
+import sys
 import zipfile
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +17,6 @@ from xml.parsers import expat
 
 from PIL import ExifTags, Image, ImageOps
 
-from jingwei.kit import pdfs
 from jingwei.kit.text import without_unseen
 
 SMALL, LARGE = 320, 1600  # pixels of the longer side of the two reduced pictures
@@ -203,11 +204,11 @@ def _degrees(parts):
 
 
 _ANEW = "请打开它，选“打印”并打印为 PDF，再上传"
-_PDF = {
-    pdfs.ACTIVE: f"PDF 里有脚本、嵌入的文件、动态表单或自动执行的动作，不能上传；{_ANEW}",
-    pdfs.LOCKED: "PDF 有密码保护，请去掉密码后再上传",
-    pdfs.DAMAGED: f"PDF 文件不完整、已损坏或不合规范；{_ANEW}",
-    pdfs.TOO_MUCH: f"PDF 展开后太大或太复杂，无法检查，不能上传；{_ANEW}",
+_PDF = {  # by the words of `kit.pdfs`
+    "active": f"PDF 里有脚本、嵌入的文件、动态表单或自动执行的动作，不能上传；{_ANEW}",
+    "locked": "PDF 有密码保护，请去掉密码后再上传",
+    "damaged": f"PDF 文件不完整、已损坏或不合规范；{_ANEW}",
+    "": f"PDF 展开后太大或太复杂，无法检查，不能上传；{_ANEW}",
 }
 
 
@@ -215,8 +216,9 @@ def _pdf(data):
     # Behind a PDF or inside its first lines another kind of file can stand, for another program to find.
     if zipfile.is_zipfile(io.BytesIO(data)) or re.search(rb"<html|<script|<!doctype", data[:1024].lower()):
         raise Refused("这个 PDF 里夹带了另一种文件，不能上传；请重新生成后再上传")
-    if reason := _PDF.get(pdfs.look(data)):
-        raise Refused(reason)
+    looked = subprocess.run([sys.executable, "-m", "jingwei.kit.pdfs"], input=data, capture_output=True)
+    if (said := looked.stdout.decode()) != "fine":
+        raise Refused(_PDF[said])
     return Content(data, "pdf", "application/pdf")
 
 
