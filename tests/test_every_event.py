@@ -246,6 +246,11 @@ def _(w):
     factor(w, "confirm", totp.now())
 
 
+@gives("启用双因素", REFUSED)
+def _(w):
+    w.village.client.post("/second-factor/", {"do": "set-up", "password": "Not-mine-1"})
+
+
 @gives("核对动态口令", REFUSED)
 def _(w):
     confirmed(w)

@@ -148,7 +148,7 @@ DONE, REFUSED, FAILED = "成功", "拒绝", "失败"
 # Other acts are always done: who may not do them is refused an 访问, and whose form is wrong does nothing.
 _ENDS = {
     (DONE, REFUSED): (
-        *("登录", "改密", "绑定微信", "查看明文", "查找接触者", "新增", "上传附件", "密钥停用"),
+        *("登录", "改密", "启用双因素", "绑定微信", "查看明文", "查找接触者", "新增", "上传附件", "密钥停用"),
     ),
     (DONE, FAILED): (*("下载", "导入", "撤销导入", "试连", "密码自检", "恢复备份", "校验日志"),),
     (DONE, REFUSED, FAILED): ("申请紧急查看", "发送短信"),

@@ -90,6 +90,12 @@ class PasswordForm(forms.Form):
         return values
 
 
+class OwnPasswordForm(forms.Form):
+    """One's own password: whoever finds a session open cannot make the account their own for good."""
+
+    password = password_field("本账号的口令", "current-password")
+
+
 class CodeForm(forms.Form):
     """A one-time code, or a recovery code where the device is lost."""
 
@@ -319,13 +325,15 @@ def account(request):
 @never_cache
 def second_factor(request):
     """Set the second factor up, renew its recovery codes, switch it off (P-2.2)."""
-    form, codes = CodeForm(request.POST if "code" in request.POST else None), []
-    if request.POST.get("do") == "set-up":
+    asked, codes = request.POST.get("do"), []
+    form = CodeForm(request.POST if "code" in request.POST else None)
+    password = OwnPasswordForm(request.POST if asked == "set-up" else None)
+    if asked == "set-up" and _is_the_owner(request, password):
         factors.set_up(request.user)
         return redirect("second-factor")
     if form.is_valid():
         try:
-            codes = _change_factor(request, request.POST.get("do"), form.cleaned_data["code"])
+            codes = _change_factor(request, asked, form.cleaned_data["code"])
         except ValidationError as error:
             form.add_error(None, error)
     operator = Operator.objects.select_related("organisation", "factor").get(pk=request.user.pk)
@@ -340,7 +348,25 @@ def second_factor(request):
         secret, address = context["factor"].secret.clear(), factors.address_of(context["factor"])
         context["secret"] = " ".join(secret[start : start + 4] for start in range(0, len(secret), 4))
         context["picture"] = segno.make_qr(address).svg_data_uri(scale=5, light="#fff")
+    elif not context["factor"] and request.user.has_usable_password():
+        context["form"] = password
     return render(request, "directory/second_factor.html", context)
+
+
+def _is_the_owner(request, form):
+    """Whether the form holds the password of the account, if it has one."""
+    if not request.user.has_usable_password():
+        return True
+    if form.is_valid():
+        password = form.cleaned_data["password"]
+        try:
+            signing_in.require_own_password(
+                request.actor, request.user, password, field="password", act="启用双因素"
+            )
+            return True
+        except ValidationError as refusal:
+            form.add_error(None, refusal)
+    return False
 
 
 def _change_factor(request, asked, code):

@@ -1,6 +1,5 @@
 """The ways through other systems: signing in, and binding one's own WeChat (P-2.4)."""
 
-from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ValidationError
@@ -11,7 +10,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from jingwei.base.wall import beyond_scope
 from jingwei.directory import bindings, providers, signing_in, wechat
-from jingwei.directory.account import following_of, go_on, password_field
+from jingwei.directory.account import OwnPasswordForm, following_of, go_on
 from jingwei.directory.middleware import origin
 from jingwei.directory.models import Provider
 from jingwei.directory.turns import in_turn
@@ -62,19 +61,13 @@ def back(request, pk):
     return go_on(request, operator, request.session.get("elsewhere", "/"))
 
 
-class BindForm(forms.Form):
-    """One's own password: whoever finds a session open cannot make it their own for good."""
-
-    password = password_field("本账号的口令", "current-password")
-
-
 @never_cache
 @in_turn
 @require_http_methods(["GET", "POST"])
 def bind(request, pk):
     """Send somebody who is signed in, and gives the password once more, to WeChat to be bound."""
     provider = _known(pk, kind=Provider.WECHAT)
-    form = BindForm(request.POST or None)
+    form = OwnPasswordForm(request.POST or None)
     if form.is_valid():
         password = form.cleaned_data["password"]
         try:

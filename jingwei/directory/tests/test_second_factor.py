@@ -9,8 +9,9 @@ from django.db import connection
 from django.test import Client
 
 from jingwei.base.models import LogEntry
-from jingwei.directory import actions, factors
-from jingwei.directory.models import Role, SecondFactor, SignIn
+from jingwei.directory import actions, factors, passwords
+from jingwei.directory.models import Operator, Role, SecondFactor, SignIn
+from jingwei.directory.tests.conftest import RIGHT
 
 pytestmark = pytest.mark.django_db
 
@@ -38,6 +39,10 @@ def device(clerk, village, clock):
 
 def required(operator):
     operator.appointments.get().roles.update(second_factor=True)
+
+
+def begin(browser, password=RIGHT):
+    return browser.post("/second-factor/", {"do": "set-up", "password": password})
 
 
 def give(browser, code):
@@ -154,7 +159,7 @@ def test_what_happens_to_the_account_meanwhile_ends_the_half_sign_in(browser, cl
 def test_the_page_sets_it_up_shows_the_recovery_codes_once_and_ends_other_sessions(clerk, village, clock):
     browser, other = village.browser(), village.browser()
     assert "开始设置" in browser.get("/second-factor/").content.decode()
-    browser.post("/second-factor/", {"do": "set-up"})
+    begin(browser)
     assert "data:image/svg+xml" in browser.get("/second-factor/").content.decode()
     device = pyotp.TOTP(SecondFactor.objects.get().secret.clear())
     wrong = browser.post("/second-factor/", {"do": "confirm", "code": "000000"})
@@ -166,6 +171,27 @@ def test_the_page_sets_it_up_shows_the_recovery_codes_once_and_ends_other_sessio
     assert device.secret not in again and codes[0] not in again and "还剩 10 个" in again
     assert other.get("/password/").status_code == 302, "a session without the second factor went on"
     assert LogEntry.objects.filter(act="启用双因素", operator=clerk.pk).count() == 1
+
+
+@pytest.mark.req("P-2.2", "SEC-2", "SEC-4")
+def test_who_finds_a_session_open_cannot_set_it_up_and_keep_the_owner_out(clerk, village):
+    browser = village.browser()
+    for given in ("", "Not-the-right-1"):
+        page = begin(browser, given).content.decode()
+        assert "开始设置" in page and "data:image/svg+xml" not in page
+    assert "不正确" in page
+    assert not SecondFactor.objects.exists()
+    refused = LogEntry.objects.get(act="启用双因素", operator=clerk.pk)
+    assert refused.result == "拒绝"
+
+
+@pytest.mark.req("P-2.2")
+def test_who_has_no_password_sets_it_up_without(clerk, village):
+    Operator.objects.filter(pk=clerk.pk).update(password="!")
+    browser = Client()
+    browser.force_login(Operator.objects.get(pk=clerk.pk))
+    browser.post("/second-factor/", {"do": "set-up"})
+    assert SecondFactor.objects.get().operator_id == clerk.pk
 
 
 @pytest.mark.req("P-2.2", "SEC-4")
@@ -204,7 +230,7 @@ def test_a_role_that_requires_it_opens_nothing_but_the_page_that_sets_it_up(brow
         assert browser.get(address).headers["Location"] == "/second-factor/"
     assert browser.post("/people/export/", {"format": "csv"}).headers["Location"] == "/second-factor/"
     assert "您的角色要求" in browser.get("/second-factor/").content.decode()
-    browser.post("/second-factor/", {"do": "set-up"})
+    begin(browser)
     device = pyotp.TOTP(SecondFactor.objects.get().secret.clear())
     browser.post("/second-factor/", {"do": "confirm", "code": device.at(clock.now)})
     assert browser.get("/people/").status_code == 200
@@ -214,9 +240,10 @@ def test_a_role_that_requires_it_opens_nothing_but_the_page_that_sets_it_up(brow
 def test_who_reaches_no_organisation_is_told_that_it_is_required_and_stays_in(emergency, clock):
     """Rights over the own rows alone do not show the own appointment; requirement and session hang on it."""
     required(emergency.operator)
+    passwords.set_password(emergency.operator, RIGHT, must_change=False)
     browser = emergency.browser()
     assert "您的角色要求" in browser.get("/second-factor/").content.decode()
-    browser.post("/second-factor/", {"do": "set-up"})
+    begin(browser)
     device = pyotp.TOTP(SecondFactor.objects.get().secret.clear())
     browser.post("/second-factor/", {"do": "confirm", "code": device.at(clock.now)})
     assert browser.get("/emergency/").status_code == 200
