@@ -10,7 +10,7 @@ from datetime import datetime, time, timedelta
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
-from django.db.models import Count, IntegerField, Max, Min, Q, Sum
+from django.db.models import CharField, Count, IntegerField, Max, Min, Q, Sum
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, ExtractHour, ExtractIsoWeekDay
 from django.utils import timezone
@@ -18,6 +18,7 @@ from django.utils import timezone
 from jingwei.base import audit, chain, wall
 from jingwei.base.models import Alarm, AlarmWatch, LogEntry, LogSeal
 from jingwei.base.parameters import Parameter
+from jingwei.directory.models import Operator
 
 REFUSALS = Parameter(
     "alarms.refusals", "频繁被拒告警次数", 20, "同一账号或同一地址在统计时长内被拒绝达到次数", "次", 3, 1000
@@ -33,7 +34,7 @@ PARAMETERS = [REFUSALS, MINUTES, EXPORTED, OPENS, CLOSES, WEEKEND]
 
 UNSEALED = "日志未封存"
 KINDS = (
-    *("频繁被拒", "登录限流", "登录锁定", "大量导出", "非工作时间看明文"),
+    *("频繁被拒", "登录限流", "登录锁定", "大量导出", "非工作时间看明文", "管理员被重置"),
     *("日志被改动", UNSEALED, "程序被改动", "核对不一致", "定时任务失败"),
 )
 
@@ -188,6 +189,16 @@ def _odd_hours(seal) -> Iterator[Finding]:
         yield Finding("非工作时间看明文", row.pop("login"), **row, said=said)
 
 
+def _resets(seal) -> Iterator[Finding]:
+    """Whoever gives an administrator a new password, or takes their device off, could act as them (SEC-6)."""
+    administrators = Operator.objects.filter(appointments__roles__administrator__gt="")
+    keys = administrators.annotate(key=Cast("pk", CharField())).values("key")
+    rows = _new(seal).filter(act__in=("重置口令", "重置双因素"), resource="operators", object_id__in=keys)
+    for row in _span(rows, "label", "act", "actor"):
+        said = f"由{row.pop('actor')}{row.pop('act')}，请向本人核实"
+        yield Finding("管理员被重置", row.pop("label")[:120], **row, said=said)
+
+
 # Rows that are an alarm in themselves: {act: (kind, also when it succeeded)}.
 GRAVE = {
     "校验日志": ("日志被改动", False),
@@ -217,4 +228,4 @@ def _failures(seal) -> Iterator[Finding]:
         )
 
 
-RULES = [_bursts, _locks, _exports, _odd_hours, _grave, _failures]
+RULES = [_bursts, _locks, _exports, _odd_hours, _resets, _grave, _failures]

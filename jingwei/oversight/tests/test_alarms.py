@@ -26,11 +26,11 @@ def log(seals_at_once, monkeypatch):
     alarms.watch()
     Alarm.objects.all().delete()
 
-    def log(act, times=1, *, actor=CLERK, at=NOON, every=timedelta(seconds=1), **said):
+    def log(act, times=1, *about, actor=CLERK, at=NOON, every=timedelta(seconds=1), **said):
         for number in range(times):
             with monkeypatch.context() as patch:
                 patch.setattr(audit.timezone, "now", lambda number=number: at + number * every)
-                audit.record(actor, act, **said)
+                audit.record(actor, act, *about, **said)
         chain.seal()
         alarms.watch()
 
@@ -156,3 +156,14 @@ def test_an_alarm_is_handled_with_a_note_and_the_next_one_is_a_new_one(log, audi
     log("锁定", label="登录名 village")
     assert Alarm.objects.filter(handled_at=None).count() == 1 and Alarm.objects.count() == 2
     assert village.client.get("/alarms/").status_code == 403
+
+
+@pytest.mark.req("SEC-19", "SEC-6")
+def test_an_administrator_whose_password_somebody_resets_raises_an_alarm(log, auditadmin, village, secadmin):
+    """Who has the new password could act as the administrator; of a clerk's it is everyday work."""
+    log("重置口令", 1, village.operator, actor=secadmin.actor, resource="operators")
+    assert raised() == []
+    log("重置口令", 1, auditadmin.operator, actor=secadmin.actor, resource="operators")
+    log("重置双因素", 1, auditadmin.operator, actor=secadmin.actor, resource="operators", reason="手机丢失")
+    assert raised() == [("管理员被重置", str(auditadmin.operator), 2)]
+    assert secadmin.actor.name in Alarm.objects.get().said
