@@ -13,18 +13,20 @@ from jingwei.kit.traces import places
 
 logger = logging.getLogger(__name__)
 RETRY_SECONDS = 30
-# What a server says that ends, starts or has no room (classes 57P and 53); without a state nobody answered.
-AWAY = {None, "57P01", "57P02", "57P03", "53300"}
+# What a server says that ends or starts; without a state nobody answered.
+AWAY = {None, "57P01", "57P02", "57P03"}
+# Classes: the connection was lost; no disk, memory or connection is left.
+OUT = ("08", "53")
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the database could not be reached, or was lost on the way, rather than refused something."""
+    """Whether the database could not be reached, was lost on the way or is full; not that it refused something."""
     cause = error.__cause__
     if isinstance(cause, psycopg.InterfaceError):  # the connection is closed already
         return True
     if not isinstance(cause, psycopg.OperationalError):
         return False
-    return cause.sqlstate in AWAY or cause.sqlstate.startswith("08")
+    return cause.sqlstate in AWAY or cause.sqlstate.startswith(OUT)
 
 
 def keep(error: BaseException, *, reference: str, place: str):
@@ -83,7 +85,7 @@ def failed(request):
     error = sys.exc_info()[1]
     if is_away(error):
         logger.error("error %s: the database is away: %s", _reference(request), type(error).__qualname__)
-        advice = "系统暂时无法连接数据库，您填写的内容没有保存。请稍后重试；长时间不能恢复时请联系管理员。"
+        advice = "数据库暂时不能使用，您填写的内容没有保存。请稍后重试；长时间不能恢复时请联系管理员。"
         response = _page(request, 503, "暂时不能使用", advice)
         response.headers["Retry-After"] = str(RETRY_SECONDS)
         return response

@@ -44,7 +44,7 @@ def test_while_the_database_is_away_pages_say_so_and_then_everybody_goes_on(site
         for answer in answers:
             page = answer.data.decode()
             assert (answer.status, answer.headers["Retry-After"]) == (503, "30")
-            assert "暂时无法连接数据库" in page and answer.headers["X-Request-Id"] in page
+            assert "数据库暂时不能使用" in page and answer.headers["X-Request-Id"] in page
             assert not re.search("Traceback|psycopg|OperationalError|SELECT|socket", page)
         assert stranger.get("/healthz").status == 200
     until(lambda: officer.get("/").status == 200)

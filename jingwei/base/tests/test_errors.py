@@ -127,3 +127,11 @@ def test_what_the_database_refuses_is_a_mistake_of_ours_and_not_its_absence():
         cursor.execute("SELECT pg_sleep(1)")
     assert not errors.is_away(refused.value)
     assert not errors.is_away(RuntimeError())
+
+
+@pytest.mark.req("P-3.3")
+@pytest.mark.parametrize("state", ["53100", "53200", "53300", "57P01", "57P03", "08006"])
+def test_a_database_that_is_full_ends_or_was_lost_is_away(state):
+    with pytest.raises(OperationalError) as failed, transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$")
+    assert errors.is_away(failed.value)
