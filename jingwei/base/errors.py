@@ -20,7 +20,7 @@ OUT = ("08", "53")
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the database could not be reached, was lost on the way or is full; not that it refused something."""
+    """Whether the database could not be reached, was lost on the way or is full, rather than refuses."""
     cause = error.__cause__
     if isinstance(cause, psycopg.InterfaceError):  # the connection is closed already
         return True
