@@ -182,10 +182,12 @@ MIDDLEWARE = [
     "jingwei.directory.turns.SentAwayMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    # A stranger is sent away before what they sent is read into memory.
     "jingwei.directory.middleware.ActorMiddleware",
+    "jingwei.base.middleware.FormsMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
 ]
 TEMPLATES = [
     {

@@ -132,7 +132,7 @@ class Replica:
     def tell(self, statement):
         admin = embedded.url(self.folder, user="postgres")
         with psycopg.connect(admin, autocommit=True) as connection:
-            connection.execute(statement)
+            return connection.execute(statement).fetchone()
 
     def stop(self):
         if self.process:

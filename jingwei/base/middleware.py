@@ -33,8 +33,20 @@ class ClosedMiddleware:
             response.headers.setdefault(name, value)
         return response
 
+
+class FormsMiddleware:
+    """What is sent along is text that the database can hold, and little where anybody may send it (SEC-12).
+
+    It comes after who is not signed in was sent away and before anything reads a form.
+    """
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        return self.get_response(request)
+
     def process_view(self, request, view, args, kwargs):
-        # No text of the database holds it: what is asked or sent with it is a mistake or an attack (SEC-12).
         # A gateway reads the body of its requests itself.
         read = not getattr(view, "csrf_exempt", False)
         if read and not getattr(view, "login_required", True):
@@ -42,6 +54,7 @@ class ClosedMiddleware:
                 raise BadRequest("A stranger's form is too big")
         sent = request.POST.lists() if read else []
         texts = [request.path, *(text for _, values in sent for text in values)]
+        # No text of the database holds it: what is asked or sent with it is a mistake or an attack.
         if "%00" in request.META["QUERY_STRING"] or any("\0" in text for text in texts):
             raise BadRequest("NUL in a request")
 

@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.req("P-10.2"), pytest.mark.xdist_group("running")]
 def standing_still(replica):
     """The replica takes in nothing new."""
     replica.tell("SELECT pg_wal_replay_pause()")
+    until(lambda: replica.tell("SELECT pg_get_wal_replay_pause_state()") == ("paused",))
     try:
         yield
     finally:
