@@ -16,9 +16,10 @@ from django.db import connection, connections
 from django.test import TransactionTestCase
 
 from jingwei import embedded
-from jingwei.base import chain, wall
+from jingwei.base import chain, codes, parameters, wall
 from jingwei.base.crypto import create_key_ring
 from jingwei.cli.migrate import migrate
+from jingwei.directory import menus
 from jingwei.directory.setup import ensure_base
 from tests.tampering import settle
 
@@ -74,6 +75,14 @@ def looks_at_everything():
     """A test stands before the wall; what it asks of a page or a command is asked from where these stand."""
     with wall.beyond_scope():
         yield
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_remembered():
+    """What a process keeps for some seconds is of rows that are rolled back."""
+    yield
+    for kept in (codes, menus, parameters):
+        kept.forget()
 
 
 @pytest.fixture

@@ -255,7 +255,7 @@ def test_a_worker_killed_while_it_looks_for_the_samples_of_new_people_leaves_the
 def disk(tmp_path, monkeypatch):
     """Exports in small blocks to a folder of the test's own: `disk(2)` is full behind the second one."""
     monkeypatch.setattr(files, "folder", lambda: tmp_path / "files")
-    monkeypatch.setattr(sealing, "BLOCK", 10_000)
+    monkeypatch.setattr(sealing, "BLOCK", 4_000)  # any export has several
     monkeypatch.setattr(exports, "AT_ONCE", 3)
     seal = files.SealedWriter._seal
 

@@ -345,20 +345,16 @@ def test_sizes_pixels_and_numbers_have_bounds(village, record, folder):
     set_parameter("attachments.largest", "1")
     set_parameter("attachments.most_pixels", "1")
     set_parameter("attachments.most", "1")
-    try:
-        for name, data, reason in (
-            ("大.pdf", PDF[:8] + bytes(1 << 20) + PDF, "超过上限 1 MB"),
-            ("多.png", image("PNG", "1", (1200, 1000)), "超过上限 1 百万像素"),
-        ):
-            assert reason in upload(village, page_of(record), (name, data)).json()["refusal"]
-        attached(village, record)
-        assert "已有 1 个附件" in upload(village, page_of(record), ("b.jpg", picture())).json()["refusal"]
-        file = SimpleUploadedFile("长.pdf", bytes(70 << 20))
-        too_long = village.client.post(page_of(record), {"files": file}, follow=True)
-        assert "超过上限" in too_long.content.decode()
-    finally:
-        ParameterValue.objects.all().delete()
-        parameters.forget()
+    for name, data, reason in (
+        ("大.pdf", PDF[:8] + bytes(1 << 20) + PDF, "超过上限 1 MB"),
+        ("多.png", image("PNG", "1", (1200, 1000)), "超过上限 1 百万像素"),
+    ):
+        assert reason in upload(village, page_of(record), (name, data)).json()["refusal"]
+    attached(village, record)
+    assert "已有 1 个附件" in upload(village, page_of(record), ("b.jpg", picture())).json()["refusal"]
+    file = SimpleUploadedFile("长.pdf", bytes(70 << 20))
+    too_long = village.client.post(page_of(record), {"files": file}, follow=True)
+    assert "超过上限" in too_long.content.decode()
 
 
 @pytest.mark.req("P-5.6", "SEC-12")

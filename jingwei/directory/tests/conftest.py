@@ -6,7 +6,6 @@ import pytest
 from django.test import Client
 
 from jingwei.base.crypto import provider
-from jingwei.base.parameters import forget
 from jingwei.directory import captchas, passwords
 from jingwei.directory.hashers import PBKDF2SM3PasswordHasher
 
@@ -33,12 +32,6 @@ class Browser(Client):
 @pytest.fixture(autouse=True)
 def quick_hashes(monkeypatch):
     monkeypatch.setattr(PBKDF2SM3PasswordHasher, "iterations", 1000)
-
-
-@pytest.fixture(autouse=True)
-def fresh_parameters():
-    yield
-    forget()  # what a test set was rolled back
 
 
 @pytest.fixture

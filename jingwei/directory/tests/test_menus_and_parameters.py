@@ -6,20 +6,11 @@ from django.core.exceptions import ValidationError
 from jingwei import menu
 from jingwei.base import codes
 from jingwei.base.models import Code, LogEntry, ParameterValue
-from jingwei.base.parameters import forget
 from jingwei.directory import menus, parameters
 from jingwei.directory.models import MenuGrant, MenuSetting
 from jingwei.people.models import Person
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def nothing_kept():
-    yield
-    for kept in (menus, codes):
-        kept.forget()
-    forget()  # what a test set was rolled back
 
 
 @pytest.fixture

@@ -247,7 +247,6 @@ def test_an_answer_that_shrinks_too_much_is_refused_and_nothing_is_ended(source,
     else:
         with pytest.raises(ValidationError):
             synchronise()
-    parameters.forget()
 
 
 def test_a_row_that_makes_no_sense_is_not_taken_for_one_that_is_gone(source, system):

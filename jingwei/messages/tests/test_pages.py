@@ -120,7 +120,6 @@ def test_a_group_waits_for_a_second_person_on_the_page(village, district, templa
     village.client.post(address, {"pk": batch.pk, "confirm": "1"})
     batch.refresh_from_db()
     assert (batch.state, batch.releaser) == (SmsBatch.RELEASED, village.operator.name)
-    parameters.forget()
 
 
 @pytest.mark.req("P-1.6", "P-7.2")

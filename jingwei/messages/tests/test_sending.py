@@ -32,12 +32,6 @@ def limit(people):
     parameters.forget()
 
 
-@pytest.fixture(autouse=True)
-def fresh_parameters():
-    yield
-    parameters.forget()
-
-
 # --- templates
 
 

@@ -10,7 +10,6 @@ from jingwei.base import audit, chain
 from jingwei.base.access import Actor, platform_actor
 from jingwei.base.actions import set_parameter
 from jingwei.base.models import Alarm, LogEntry
-from jingwei.base.parameters import forget
 from jingwei.oversight import alarms, verifying
 from tests.tampering import tamper
 
@@ -34,8 +33,7 @@ def log(seals_at_once, monkeypatch):
         chain.seal()
         alarms.watch()
 
-    yield log
-    forget()
+    return log
 
 
 def raised():

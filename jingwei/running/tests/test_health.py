@@ -61,7 +61,6 @@ def test_a_full_disk_is_not_ready():
     ParameterValue.objects.create(name="running.free", value="10000")
     parameters.forget()
     status, parts = ask()
-    parameters.forget()
     assert status == 503 and not parts["disk"] and not parts["files-disk"] and not parts["attachments-disk"]
 
 

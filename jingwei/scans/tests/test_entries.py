@@ -169,7 +169,6 @@ def test_too_many_from_one_address_have_to_wait(place, monkeypatch):
     parameters.forget()
     answers = [enter(place, phone=f"1600000000{n}").status_code for n in range(4)]
     elsewhere = Client(REMOTE_ADDR="192.0.2.77")
-    parameters.forget()
     assert answers == [200, 200, 429, 429]
     assert enter(place, elsewhere, phone="16000000009").status_code == 200
     network = [Client(REMOTE_ADDR=f"2001:db8::{n}") for n in range(1, 4)]
