@@ -86,11 +86,16 @@ def _said(value):
     return str(value)
 
 
+# What an entry may be about that has no page in the menu.
+ELSEWHERE = {"files": "导出文件", "integrity": "程序文件", "jobs": "后台任务"}
+
+
 def _resource_label(entry):
     from jingwei import menu  # it imports this module
 
-    found = menu.resources().get(entry.resource)
-    return found.label if found else entry.resource
+    pages = {page.name: page for page in menu.pages()}
+    found = menu.resources().get(entry.resource) or pages.get(entry.resource)
+    return found.label if found else ELSEWHERE.get(entry.resource, entry.resource)
 
 
 OF_KIND = Column("resource", "对象类别", _resource_label, "resource", ["resource"])

@@ -1,8 +1,13 @@
 """The operation log says what was done as an auditor would."""
 
+import re
+
 import pytest
+from django.conf import settings
 
 from jingwei.base import audit
+from jingwei.base.models import LogEntry
+from jingwei.oversight.resources import OF_KIND
 from jingwei.people.samples import person
 
 pytestmark = pytest.mark.django_db
@@ -30,3 +35,12 @@ def test_no_entry_shows_the_words_of_the_program(district, auditadmin):
         "限期：（空）",
     ):
         assert said in page, said
+
+
+@pytest.mark.req("P-3.1")
+def test_whatever_the_code_says_an_entry_is_about_has_a_chinese_name():
+    sources = [path for path in settings.PACKAGE.rglob("*.py") if "tests" not in path.parts]
+    named = {name for path in sources for name in re.findall(r'resource="([a-z-]+)"', path.read_text())}
+    assert len(named) > 20
+    unnamed = {name for name in named if OF_KIND.value(LogEntry(resource=name)).isascii()}
+    assert not unnamed
