@@ -2,6 +2,7 @@
 
 import csv
 import threading
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -82,25 +83,36 @@ def cut_off(village, table):
     return Load.objects.get(), village.actor, path
 
 
-def hold(load, until):
-    """Be the session of another process that is at this load, until told."""
-    with loading._only_here(load):
-        until.wait(30)
-    connection.close()
+@contextmanager
+def held(load):
+    """Another process's session is at this load until the event is set that is given."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def hold():
+        try:
+            with loading.only_here(load):
+                begun.set()
+                ended.wait(30)
+        finally:
+            connection.close()
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert begun.wait(30) and loading._is_running(load)
+    try:
+        yield ended
+    finally:
+        ended.set()
+        other.join()
 
 
 @pytest.mark.req("P-5.3")
 @pytest.mark.django_db(transaction=True)
 def test_a_load_begun_again_while_the_dead_session_ends_goes_on_with_the_first(cut_off):
     load, actor, path = cut_off
-    ended = threading.Event()
-    dead = threading.Thread(target=hold, args=[load, ended])
-    dead.start()
-    while not loading._is_running(load):
-        pass
-    threading.Timer(0.3, ended.set).start()
-    loading.load(actor, ROSTER, path)
-    dead.join()
+    with held(load) as ended:
+        threading.Timer(0.3, ended.set).start()
+        loading.load(actor, ROSTER, path)
     assert [(one.pk, one.state) for one in Load.objects.all()] == [(load.pk, Load.DONE)]
 
 
@@ -109,15 +121,8 @@ def test_a_load_begun_again_while_the_dead_session_ends_goes_on_with_the_first(c
 def test_a_file_that_is_being_loaded_is_not_loaded_once_more(cut_off, monkeypatch):
     load, actor, path = cut_off
     monkeypatch.setattr(loading, "PATIENCE", 0.2)
-    ended = threading.Event()
-    other = threading.Thread(target=hold, args=[load, ended])
-    other.start()
-    while not loading._is_running(load):
-        pass
-    with pytest.raises(ValidationError, match="“名单.csv”正在导入中"):
+    with held(load), pytest.raises(ValidationError, match="“名单.csv”正在导入中"):
         loading.load(actor, ROSTER, path)
-    ended.set()
-    other.join()
     assert Load.objects.count() == 1
 
 
