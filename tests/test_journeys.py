@@ -1,6 +1,7 @@
 """The work of the platform's people in a real browser, on a real instance with web, worker and database."""
 
 import re
+from urllib.parse import quote
 
 import openpyxl
 import psycopg
@@ -217,6 +218,31 @@ def choose(page, label, text):
     box.click()
     box.press_sequentially(text)
     page.get_by_role("option", name=text).first.click()
+
+
+@pytest.mark.req("P-5.2")
+def test_suggestions_that_come_after_the_choice_do_not_cover_the_form_again(open_window):
+    district = open_window("district")
+    page = district.page
+    district.open("/operators/new/")
+    box = page.get_by_role("combobox", name="所属单位")
+    box.click()
+    box.press_sequentially("上埔")
+    option = page.get_by_role("option", name="上埔社区居民委员会").first
+    chosen = option.get_attribute("data-value")
+    with page.expect_response(lambda answer: quote("上埔社") in answer.url):
+        # One chooses in the quarter of a second after a letter, before the answer to it is asked for.
+        page.evaluate(
+            "chosen => {const box = document.querySelector('#id_organisation').tomselect;"
+            " box.addItem(chosen); box.load('上埔社')}",
+            chosen,
+        )
+    page.wait_for_timeout(300)
+    expect(page.get_by_role("option").first).to_be_hidden()
+    box.click()  # who wants it opens it all the same
+    expect(page.get_by_role("option").first).to_be_visible()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="保存", exact=True).click(timeout=5_000)
 
 
 @pytest.mark.req("P-2.1", "SEC-3")

@@ -12,6 +12,8 @@ function reference(input) {
     url.searchParams.set("q", typed);
     return fetch(url, { headers: { Accept: "application/json" } }).then((answer) => answer.json());
   };
+  let settled = false; // chosen: an answer that comes later would open the list again, over the rest of the form
+  const goOn = () => { settled = false; };
   new TomSelect(input, {
     maxItems: 1,
     create: false,
@@ -22,6 +24,14 @@ function reference(input) {
     placeholder: input.placeholder,
     plugins: ["clear_button"],
     shouldLoad: () => true,
+    onInitialize() {
+      for (const act of ["pointerdown", "keydown"]) this.control.addEventListener(act, goOn, { capture: true });
+    },
+    onFocus: goOn,
+    onItemAdd: () => { settled = true; },
+    onDropdownOpen() {
+      if (settled) this.close(false);
+    },
     load(typed, show) {
       this.clearOptions();
       ask(typed).then((answer) => show(answer.options), () => show());
