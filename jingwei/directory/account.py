@@ -95,6 +95,17 @@ class OwnPasswordForm(forms.Form):
 
     password = password_field("本账号的口令", "current-password")
 
+    def proves(self, request, act) -> bool:
+        """Whether it holds the password, asked for `act`; a wrong one is told and logged."""
+        if not self.is_valid():
+            return False
+        given = self.cleaned_data["password"]
+        try:
+            signing_in.require_own_password(request.actor, request.user, given, field="password", act=act)
+        except ValidationError as refusal:
+            self.add_error(None, refusal)
+        return self.is_valid()
+
 
 class CodeForm(forms.Form):
     """A one-time code, or a recovery code where the device is lost."""
@@ -328,7 +339,8 @@ def second_factor(request):
     asked, codes = request.POST.get("do"), []
     form = CodeForm(request.POST if "code" in request.POST else None)
     password = OwnPasswordForm(request.POST if asked == "set-up" else None)
-    if asked == "set-up" and _is_the_owner(request, password):
+    has_password = request.user.has_usable_password()
+    if asked == "set-up" and (not has_password or password.proves(request, "启用双因素")):
         factors.set_up(request.user)
         return redirect("second-factor")
     if form.is_valid():
@@ -348,25 +360,9 @@ def second_factor(request):
         secret, address = context["factor"].secret.clear(), factors.address_of(context["factor"])
         context["secret"] = " ".join(secret[start : start + 4] for start in range(0, len(secret), 4))
         context["picture"] = segno.make_qr(address).svg_data_uri(scale=5, light="#fff")
-    elif not context["factor"] and request.user.has_usable_password():
+    elif not context["factor"] and has_password:
         context["form"] = password
     return render(request, "directory/second_factor.html", context)
-
-
-def _is_the_owner(request, form):
-    """Whether the form holds the password of the account, if it has one."""
-    if not request.user.has_usable_password():
-        return True
-    if form.is_valid():
-        password = form.cleaned_data["password"]
-        try:
-            signing_in.require_own_password(
-                request.actor, request.user, password, field="password", act="启用双因素"
-            )
-            return True
-        except ValidationError as refusal:
-            form.add_error(None, refusal)
-    return False
 
 
 def _change_factor(request, asked, code):

@@ -68,12 +68,8 @@ def bind(request, pk):
     """Send somebody who is signed in, and gives the password once more, to WeChat to be bound."""
     provider = _known(pk, kind=Provider.WECHAT)
     form = OwnPasswordForm(request.POST or None)
-    if form.is_valid():
-        password = form.cleaned_data["password"]
+    if form.proves(request, "绑定微信"):
         try:
-            signing_in.require_own_password(
-                request.actor, request.user, password, field="password", act="绑定微信"
-            )
             return providers.send(request, provider, _way_back(request, "bound", pk))
         except ValidationError as refusal:
             form.add_error(None, refusal)
