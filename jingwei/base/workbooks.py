@@ -26,6 +26,7 @@ from jingwei.base import reading
 from jingwei.base.reading import NUMBER, REASON, ROW, Wanted
 from jingwei.base.sheets import Sheet
 from jingwei.base.tables import BAD_COLOUR, Bad, Xlsx
+from jingwei.kit.limits import limit
 
 if TYPE_CHECKING:  # the process that colours workbooks has no database
     from jingwei.base.findings import Findings
@@ -279,7 +280,7 @@ class _InMemory(ExcelWriter):
 def _main():
     """The process that colours: what to do on its standard input, the workbook by its path."""
     asked = json.load(sys.stdin)
-    reading.limit(asked["memory"], reading.SECONDS)
+    limit(asked["memory"], reading.SECONDS)
     with open(sys.argv[1], "rb") as file:
         book = openpyxl.load_workbook(io.BytesIO(file.read()), data_only=True)
     colour(book[asked["worksheet"]], asked["heading_row"], asked["bad"])

@@ -505,9 +505,9 @@ def with_keys(queryset, texts):
                 keys.append(fields[0].to_python(written))
                 continue
             parts = json.loads(base64.urlsafe_b64decode(written + "=" * (-len(written) % 4)))
-            texts = "".join(part for part in parts if isinstance(part, str))
-            texts.encode()  # ValueError for half of a character
-            if len(parts) != len(fields) or "\0" in texts:
+            text = "".join(part for part in parts if isinstance(part, str))
+            text.encode()  # ValueError for half of a character
+            if len(parts) != len(fields) or "\0" in text:
                 continue
             keys.append(
                 tuple(

@@ -36,13 +36,14 @@ READER = """
 import json, os, sys, traceback
 from pathlib import Path
 from jingwei.base import reading
+from jingwei.kit.limits import limit
 
 columns = [reading.Wanted(word, [word], word in ("姓名", "证件号")) for word in json.loads(sys.argv[2])]
 for path in sorted(Path(sys.argv[1]).iterdir()):
     ours, theirs = os.pipe()
     if os.fork() == 0:
         try:
-            reading.limit(2 << 30, reading.SECONDS)
+            limit(2 << 30, reading.SECONDS)
             table, top = reading._open(path, reading.look(path), columns, None)
             said = "".join(top.problems) or sum(len(frame) for frame in reading._frames(table, top, 3))
         except reading.Unreadable as refusal:
